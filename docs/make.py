@@ -136,8 +136,8 @@ def _events() -> Iterator[str]:
     yield "seqsup start agents.toml --json    # run, and print nothing else\n```\n"
     yield (
         _filled(f"""Each line is one JSON object. [Hooks](../how-to/hooks.md) get the same line on stdin. Sizes are
-        bytes, times are seconds. Every line has `schema` (`{SCHEMA}`), `ts` (UTC), `seq`, `run`,
-        `event`, and the event's own keys:""")
+        bytes, times are seconds. Every line has `schema` (`{SCHEMA}`), `ts` (UTC), `run`,
+        `event`, and the event's own keys. All but `agent_progress` have `seq`, their number in the journal:""")
         + "\n"
     )
     yield "| event | when | keys |\n| --- | --- | --- |"

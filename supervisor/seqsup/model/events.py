@@ -72,6 +72,7 @@ class AttemptStarted(Event, frozen=True):
     companions_before: int | None = None  # bytes that the companions use; None if there are none
     session: str = ""  # id of its conversation; empty: the CLI chooses one, or has none
     resumed: bool = False  # it resumes that conversation
+    dialect: str | None = None  # of the JSON stream on its stdout; None: it writes none
 
 
 class Spawned(Event, frozen=True):

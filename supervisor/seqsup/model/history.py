@@ -214,7 +214,7 @@ class History:
         agent.started, agent.began = recorded.at, recorded.mono
         agent.soft, agent.hard, agent.heap = event.soft, event.hard, event.heap
         agent.host_before, agent.companions_before = event.host_before, event.companions_before
-        agent.session, agent.resumed = event.session, event.resumed
+        agent.session, agent.resumed, agent.dialect = event.session, event.resumed, event.dialect
         agent.end = agent.gave_back = agent.host_after = None
         agent.pid = agent.retry_at = agent.due = agent.limit_until = agent.exit_code = agent.signal = None
 

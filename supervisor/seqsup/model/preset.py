@@ -139,6 +139,12 @@ def prompt_presets() -> tuple[str, ...]:
     return tuple(name for name in preset_names() if read_preset(name).prompt is not None)
 
 
+def takeover(dialect: str | None, session: str) -> tuple[str, ...]:
+    """Return the command by which a person continues a session; empty where the CLI has none."""
+    form = read_preset(dialect).prompt if dialect in preset_names() else None
+    return (form.command[0], *put(form.resume, "id", session)) if form is not None and form.resume else ()
+
+
 @cache
 def session_variables() -> frozenset[str]:
     """Return the names of the variables by which a CLI's tools know its session."""

@@ -98,6 +98,7 @@ class AgentView(MemoryFigures, kw_only=True):
     past: tuple[PastAttempt, ...] = ()  # all its attempts that are over
     left_out: bool = False  # by the plan: it is not taken at all
     before: bool = False  # completed by an earlier start of this run
+    dialect: str | None = None  # of the JSON stream that its CLI writes
     model: str = ""
     turns: int = 0
     tokens: Tokens = Tokens()

@@ -55,7 +55,7 @@ async def attempt(
             agent=step.name, attempt=number, content=step.content, command=step.command, hard=step.limits.hard,
             heap=heap, lane=paths.lane, folder=paths.label, runtime=environment.runtime(step), options=options,
             soft=step.limits.soft, host_before=before, companions_before=companions_used,
-            session=chosen.session, resumed=chosen.resumed,
+            session=chosen.session, resumed=chosen.resumed, dialect=step.dialect,
         )
     )  # fmt: skip
     since, began = context.owner.last_pid(), time.monotonic()

@@ -237,11 +237,15 @@ class TerminalReaders(Readers):
         if display.json:
             self._stream = Stream(typed=display.typed)
             emitter.add_reader(self._stream)
+            emitter.add_observer(self._stream.observe)
         if not self._quiet:
             self._onlooker = self._look_on(emitter, begun)
             emitter.add_reader(self._onlooker)
         if display.relay or display.follow:
-            self._relay = OutputRelay(begun.folder, onto=self._screen, named=display.follow)
+            readable = display.follow or any(step.prompt is not None for step in self._plan.steps)
+            self._relay = OutputRelay(
+                begun.folder, onto=self._screen, named=display.follow, readable=readable
+            )  # fmt: skip
             emitter.add_reader(self._relay)
         if (detached := display.detached) is not None:
             emitter.add_reader(lambda _: detached.announce(label(begun.number), self._plan.name))

@@ -1,15 +1,17 @@
 """Events as lines of JSON, flat: what `--json` streams and `seqsup events` replays."""
 
 import os
+import time
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from msgspec import structs
 
-from seqsup.model.events import AnyEvent, AttemptEnded, GcDone, GcRequested, LeaderEnded, Owner, Recorded
+from seqsup.model.conversation import Conversation
+from seqsup.model.events import AgentProgress, AnyEvent, AttemptEnded, GcDone, GcRequested, LeaderEnded, Owner, Recorded
 from seqsup.model.outcome import Outcome
-from seqsup.model.process import Collection
+from seqsup.model.process import Collection, Observation
 from seqsup.view.nonblocking import NonblockingWriter
 from seqsup.view.terminal import Shown
 
@@ -17,6 +19,7 @@ SCHEMA = "seqsup.events/1"
 _OUTCOME = ("reason", "why", "exit_code", "signal", "seconds", "peak", "end")
 _TREE = ("processes", "left_over", "forensics", "leak", "conversation")
 _COLLECTION = ("seconds", "asked", "answered", "before", "after", "freed", "verdict")
+_PROGRESS = 1.0  # seconds
 _encode = msgspec.json.Encoder().encode
 
 
@@ -29,6 +32,11 @@ def encode(recorded: Recorded) -> bytes:
     """One event as one line, without its newline; sizes in bytes and times in seconds."""
     head = {"schema": SCHEMA, "ts": timestamp(recorded.at), "seq": recorded.seq, "run": recorded.run}
     return _encode(head | flat(recorded.body))
+
+
+def encode_progress(run: str, at: float, progress: AgentProgress) -> bytes:
+    """One line of the timeline as a line. It has no `seq`: the journal does not have it."""
+    return _encode({"schema": SCHEMA, "ts": timestamp(at), "run": run} | flat(progress))
 
 
 def flat(event: AnyEvent) -> dict[str, Any]:
@@ -79,11 +87,24 @@ class Stream:
 
     def __init__(self, fd: int = 1, *, typed: bool = False) -> None:
         self._outlet = NonblockingWriter(fd)
-        self._encode = _encode if typed else encode
+        self._typed, self._encode = typed, _encode if typed else encode
+        self._run = ""
+        self._progress: dict[str, tuple[float, Conversation]] = {}  # by agent: when it was written last, and what
         self._shown = Shown() if os.isatty(fd) else bytes
 
     def __call__(self, recorded: Recorded) -> None:
+        self._run = recorded.run
         self._outlet.write(self._shown(self._encode(recorded) + b"\n"))
+
+    def observe(self, seen: Observation) -> None:
+        """Write the progress of a conversation, once a second if it has changed."""
+        heard = seen.conversation
+        at, before = self._progress.get(seen.agent, (0.0, None))
+        if heard is None or heard == before or not heard.begun or seen.sample.at - at < _PROGRESS or self._typed:
+            return
+        self._progress[seen.agent] = seen.sample.at, heard
+        progress = AgentProgress(agent=seen.agent, attempt=seen.attempt, conversation=heard)
+        self._outlet.write(self._shown(encode_progress(self._run, time.time(), progress) + b"\n"))
 
     @property
     def lost(self) -> OSError | None:

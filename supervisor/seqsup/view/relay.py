@@ -13,6 +13,7 @@ from seqsup.state.output import OutputReader
 from seqsup.state.run_folder import STDERR, STDOUT
 from seqsup.text import printable, unstyled
 from seqsup.view.nonblocking import NonblockingWriter
+from seqsup.view.readable import ReadableOutput, moved
 from seqsup.view.screen import Screen
 
 _INTERVAL = 0.05  # seconds
@@ -30,14 +31,16 @@ class _Pipe:
 
     def __init__(self, outlet: NonblockingWriter | Screen, named: bool) -> None:
         self._outlet, self._named = outlet, named
-        self._file: OutputReader | None = None
+        self._file: OutputReader | ReadableOutput | None = None
         self._agent = ""
         self._begun = b""  # a line
         self.idle = True  # nothing is left, for now
 
-    def open(self, path: Path, agent: str) -> None:
+    def open(self, path: Path, agent: str, dialect: str | None) -> None:
+        """`dialect` is that of a JSON stream, which is passed on as a person reads it."""
         self.close()
-        self._file, self._agent = OutputReader(path), agent
+        self._file = OutputReader(path) if dialect is None else ReadableOutput(path, dialect)
+        self._agent = agent
 
     def move(self) -> bool:
         """Pass on a piece. False: there was none (`idle`), or the reader takes none now."""
@@ -45,10 +48,10 @@ class _Pipe:
         if self.idle or self._file is None or not self._outlet.pump():
             return False
         chunk = self._file.read(_NAMED_CHUNK if self._named else _CHUNK)
-        self.idle = not chunk
+        self.idle = not moved(self._file, chunk)
         if chunk:
             self._outlet.write(self._lines(chunk) if self._named else chunk)
-        return bool(chunk)
+        return not self.idle
 
     def _lines(self, chunk: bytes) -> bytes:
         *lines, self._begun = (self._begun + chunk).split(b"\n")
@@ -62,6 +65,8 @@ class _Pipe:
         return f"{self._agent} | {printable(text.expandtabs())}\n".encode()
 
     def close(self) -> None:
+        if isinstance(self._file, ReadableOutput) and (rest := self._file.rest()):
+            self._outlet.write(self._lines(rest) if self._named else rest)
         if self._begun:
             self._outlet.write(self._line(self._begun))
             self._begun = b""
@@ -75,7 +80,7 @@ class _Lane:
 
     def __init__(self, outlets: Mapping[str, NonblockingWriter | Screen], named: bool) -> None:
         self._pipes = {name: _Pipe(outlet, named) for name, outlet in outlets.items()}
-        self.attempts: list[tuple[Path, str]] = []  # those to come
+        self.attempts: list[tuple[Path, str, str | None]] = []  # those to come: folder, agent, dialect of its stdout
 
     def move(self) -> bool:
         """Pass on a piece of each stream, or turn to the next attempt. False: there is nothing to do now."""
@@ -83,9 +88,11 @@ class _Lane:
             return True
         if not self.attempts or not self.idle:
             return False
-        folder, agent = self.attempts.pop(0)  # the files of the one before are complete, since this one has started
+        folder, agent, dialect = self.attempts.pop(
+            0
+        )  # the files of the one before are complete, since this one has started
         for name, pipe in self._pipes.items():
-            pipe.open(folder / name, agent)
+            pipe.open(folder / name, agent, dialect if name == STDOUT else None)
         return True
 
     @property
@@ -100,8 +107,11 @@ class _Lane:
 class OutputRelay:
     """A reader of events that follows each attempt's output."""
 
-    def __init__(self, folder: Path, *, onto: Screen | None = None, named: bool = False) -> None:
-        self._folder, self._named = folder, named
+    def __init__(
+        self, folder: Path, *, onto: Screen | None = None, named: bool = False, readable: bool = False
+    ) -> None:  # fmt: skip
+        """`readable`: pass on the JSON streams of agents' CLIs as a person reads them."""
+        self._folder, self._named, self._readable = folder, named, readable
         out = onto or NonblockingWriter(1)
         self._outlets = {STDOUT: out, STDERR: out if named else NonblockingWriter(2)}
         self._lanes: dict[int, _Lane] = {}
@@ -114,7 +124,9 @@ class OutputRelay:
         if isinstance(event := recorded.body, AttemptStarted):
             if event.lane not in self._lanes:
                 self._lanes[event.lane] = _Lane(self._outlets, self._named)
-            self._lanes[event.lane].attempts.append((self._folder / event.folder, event.agent))
+            self._lanes[event.lane].attempts.append(
+                (self._folder / event.folder, event.agent, event.dialect if self._readable else None)
+            )
 
     @property
     def lost(self) -> OSError | None:

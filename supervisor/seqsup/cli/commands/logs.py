@@ -19,6 +19,7 @@ from seqsup.state.output import OutputReader, last_lines
 from seqsup.state.run_folder import FORENSICS, STDERR, STDOUT
 from seqsup.state.samples import read
 from seqsup.text import styled
+from seqsup.view.readable import ReadableOutput, moved
 
 _PIECE = 64 * 1024
 _END = 20  # lines of an agent that failed
@@ -31,6 +32,7 @@ class _Start(NamedTuple):
     name: str
     number: int
     folder: str
+    dialect: str | None = None  # of the JSON stream on its stdout
 
 
 @click.command()
@@ -46,7 +48,11 @@ class _Start(NamedTuple):
 )
 @click.option("--failed", is_flag=True, help=f"Only agents that failed: the last {_END} lines, or --tail, of each.")
 @click.option("--attempt", metavar="N", type=whole(1), help="Attempt to show. Default: the last.")
-@click.option("--raw", is_flag=True, help="Keep colours and control characters on a terminal.")
+@click.option(
+    "--raw",
+    is_flag=True,
+    help="Show the JSON stream of an agent's CLI, and keep colours and control characters on a terminal.",
+)
 def logs(
     run: str | None, agent: str | None, item: str | None, following: bool, lines: int | None, since: float | None,
     failed: bool, attempt: int | None, raw: bool,
@@ -54,6 +60,8 @@ def logs(
     """What an agent printed: its stdout on stdout, its stderr on stderr. Companions are named like agents.
 
     A terminal gets it without colours and control characters; a pipe or a file gets all bytes.
+
+    Of the JSON stream of an agent's CLI it shows what a person reads: answers, tools and errors. --raw shows the JSON.
 
     Of one that was stopped for its memory, what is known of that follows on stderr.
 
@@ -132,7 +140,7 @@ def _wanted(
         ]
     else:
         starts = [
-            _Start(stands.get(each.folder, each.agent), each.attempt, each.folder)
+            _Start(stands.get(each.folder, each.agent), each.attempt, each.folder, each.dialect)
             for each in bodies
             if isinstance(each, AttemptStarted)
         ]
@@ -155,23 +163,26 @@ class _Window:
     """The part of an output that is asked for."""
 
     def __init__(self, run_folder: Path, lines: int | None, since: float | None) -> None:
-        self._run_folder, self._lines, self._since = run_folder, lines, since
+        self._run_folder, self.lines, self._since = run_folder, lines, since
         self._sizes: dict[str, tuple[int, int]] = {}  # of both streams at that time, by the attempt's folder
         for sample in read(run_folder) if since is not None else ():
             if sample.printed is not None and sample.at <= (since or 0):
                 self._sizes[f"{sample.agent}/{sample.attempt}"] = sample.printed
 
-    def begins(self, folder: str, *, over: bool) -> tuple[int, int] | None:
-        """Return the byte of each stream at which it begins; None for an attempt that had printed all before."""
+    def begins(self, folder: str, *, over: bool, readable: bool) -> tuple[int, int] | None:
+        """Return the byte of each stream at which it begins; None for an attempt that had printed all before.
+
+        Of a `readable` stdout the lines are those of its text, which are counted later.
+        """
         files = [self._run_folder / folder / name for name in (STDOUT, STDERR)]
         out, err = 0, 0
         if self._since is not None:
             if over and not any(file.exists() and file.stat().st_mtime >= self._since for file in files):
                 return None
             out, err = self._sizes.get(folder, (0, 0))
-        if self._lines is not None:
-            ends = (last_lines(file, self._lines) for file in files)
-            out, err = map(max, (out, err), ends)
+        if self.lines is not None:
+            out = out if readable else max(out, last_lines(files[0], self.lines))
+            err = max(err, last_lines(files[1], self.lines))
         return out, err
 
 
@@ -183,14 +194,18 @@ class _Reader:
         self._window = window
         self._labels = labels
         self._headed = several or sys.stdout.isatty()
+        self._raw = raw
         self._outlets = Outlet(sys.stdout, raw=raw), Outlet(sys.stderr, raw=raw)
-        self._tails: dict[_Start, tuple[OutputReader, OutputReader]] = {}  # of those that may still print
+        self._tails: dict[
+            _Start, tuple[OutputReader | ReadableOutput, OutputReader]
+        ] = {}  # of those that may still print
         self._at_line_start = True
         self.attempt: _Start | None = None  # with the last shown output
 
     def turn_to(self, event: _Start, *, over: bool, whole: bool) -> None:
         """Show an attempt, from its begin if `whole`, and otherwise the part that is asked for."""
-        begins = (0, 0) if whole else self._window.begins(event.folder, over=over)
+        dialect = None if self._raw else event.dialect
+        begins = (0, 0) if whole else self._window.begins(event.folder, over=over, readable=dialect is not None)
         if begins is None:
             return
         self.read_on()
@@ -200,7 +215,13 @@ class _Reader:
         folder = self._run_folder / event.folder
         if not folder.is_dir():
             click.echo(f"seqsup: {folder} no longer exists: its logs were removed", err=True)
-        self._tails[event] = OutputReader(folder / STDOUT, begins[0]), OutputReader(folder / STDERR, begins[1])
+        last = None if whole else self._window.lines
+        self._tails[event] = (
+            ReadableOutput(folder / STDOUT, dialect, begins[0], last)
+            if dialect
+            else OutputReader(folder / STDOUT, begins[0]),
+            OutputReader(folder / STDERR, begins[1]),
+        )
 
     def _head(self, event: _Start) -> None:
         self.attempt = event
@@ -217,7 +238,7 @@ class _Reader:
 
     def _read(self, event: _Start) -> bool:
         """Read a piece of each stream. False: there was none."""
-        moved = False
+        any_moved = False
         for tail, stream, out in zip(self._tails[event], (sys.stdout, sys.stderr), self._outlets, strict=True):
             if piece := tail.read(_PIECE):
                 if event != self.attempt:
@@ -225,17 +246,20 @@ class _Reader:
                 out.write(piece)
                 if stream is sys.stdout:
                     self._at_line_start = piece.endswith(b"\n")
-                moved = True
+            any_moved |= moved(tail, piece)
             stream.flush()
-        return moved
+        return any_moved
 
     def finish(self, folder: str) -> None:
         """Read the rest of one that has ended, and say what is known of it if it grew too large."""
         for event in [event for event in self._tails if event.folder == folder]:
             while self._read(event):
                 pass
-            for tail in self._tails.pop(event):
-                tail.close()
+            out, err = self._tails.pop(event)
+            if isinstance(out, ReadableOutput):
+                self._outlets[0].write(out.rest())
+            out.close()
+            err.close()
             with suppress(OSError):
                 known = (self._run_folder / folder / FORENSICS).read_text()
                 click.echo(f"{'' if self._at_line_start else chr(10)}{styled('bold', 'seqsup:')} {known}", err=True)

@@ -1,7 +1,8 @@
 """`seqsup status`: the run now, or the last one."""
 
+import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -12,6 +13,8 @@ from seqsup.cli.output import put_object
 from seqsup.cli.signals import suspended
 from seqsup.model.conversation import Conversation
 from seqsup.model.enums import HALTS
+from seqsup.model.events import MemorySampled
+from seqsup.model.preset import takeover
 from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import processes
 from seqsup.model.run_view import AgentState, AgentView, CompanionView, HookView, Now, RunState, RunView, remaining
@@ -28,6 +31,7 @@ from seqsup.view.summary import RUN_STYLES, body, lead, next_steps, resume
 from seqsup.view.terminal import here, width
 
 SCHEMA = "seqsup.status/1"
+_TAKEN_OVER = 3  # conversations for which the command is shown
 DIED = "died"  # told by the lock of its folder, never by its events
 UNKNOWN = "unknown"  # its end is not told, and its folder is closed to us
 NEVER_RAN = "never-ran"
@@ -64,6 +68,8 @@ def status(run: str | None, watch: bool, verbose: bool, as_json: bool) -> int:
     state, view = state_of(found)
     tell_closed(found)
     if as_json:
+        if state == RunState.RUNNING and not found.closed():
+            _hear(view, found.folder)
         put_object(SCHEMA, _fields(found, view, state))
     else:
         pauses = state == RunState.RUNNING and (found.folder / PAUSED).exists()
@@ -128,6 +134,7 @@ def _text(
     lines += [cut(line, columns or len(line)) for line in uses]
     if state == RunState.RUNNING and view.companions:
         lines += wrap(f"  beside it: {', '.join(map(_companion, view.companions.values()))}", columns)
+    lines += [cut(line, columns or len(line)) for line in _takeover(view)] if state != RunState.RUNNING else []
     below = [
         *body(
             view, width=columns, died=died, unswept=unswept, here=here(), elsewhere=elsewhere, said=said,
@@ -139,19 +146,32 @@ def _text(
     return "\n".join([*lines, *below])
 
 
-def _figures(view: RunView, folder: Path, now: Now) -> list[str]:
-    """Say what each running agent uses, and what it printed last. Its peak and time so far go into the view."""
+def _samples(view: RunView, folder: Path) -> Iterator[tuple[AgentView, MemorySampled]]:
+    """Yield the timeline of each attempt that runs."""
     running = {agent.name: agent for agent in view.at_turn if agent.state is AgentState.RUNNING}
-    used, conversations = dict[str, int](), dict[str, Conversation]()
     for sample in read(folder):
         agent = running.get(sample.agent)
         if agent is not None and sample.attempt == agent.attempt:
-            used[sample.agent] = sample.used
-            agent.peak = max(agent.peak, sample.peak)
-            if sample.conversation is not None:
-                conversations[sample.agent] = sample.conversation
+            yield agent, sample
+
+
+def _hear(view: RunView, folder: Path) -> None:
+    """Take the conversations of this moment into the view."""
+    said = {agent.name: sample.conversation for agent, sample in _samples(view, folder) if sample.conversation}
+    for name, conversation in said.items():
+        view.agents[name].hear(conversation)
+
+
+def _figures(view: RunView, folder: Path, now: Now) -> list[str]:
+    """Say what each running agent uses, and what it printed last. Its peak and time so far go into the view."""
+    used, conversations = dict[str, int](), dict[str, Conversation]()
+    for agent, sample in _samples(view, folder):
+        used[agent.name] = sample.used
+        agent.peak = max(agent.peak, sample.peak)
+        if sample.conversation is not None:
+            conversations[agent.name] = sample.conversation
     lines, output = [], LastLines(folder)
-    for agent in running.values():
+    for agent in (each for each in view.at_turn if each.state is AgentState.RUNNING):
         agent.seconds += max(0.0, now.mono - agent.began) if agent.began is not None else 0.0
         if (size := used.get(agent.name)) is not None:
             of = f" of {format_size(agent.hard)} ({format_share(size / agent.hard)})" if agent.hard else ""
@@ -163,6 +183,17 @@ def _figures(view: RunView, folder: Path, now: Now) -> list[str]:
         if agent.folder is not None and (said := output.of(agent.folder)) is not None:
             lines.append(f"  {agent.name} said, {said.age(now.at)}: {printable(said.text)}")
     return lines
+
+
+def _takeover(view: RunView) -> list[str]:
+    """Say how a person continues conversations of agents that did not complete, or else the last one."""
+    known = [agent for agent in view.agents.values() if agent.session and agent.dialect and not agent.before]
+    open_ended = [agent for agent in known if agent.state is not AgentState.COMPLETED]
+    return [
+        f"  to continue with {agent.name} yourself: {shlex.join(words)}"
+        for agent in (open_ended or known[-1:])[:_TAKEN_OVER]
+        if (words := takeover(agent.dialect, agent.session))
+    ]
 
 
 def _died(view: RunView, left: tuple[ProcessMemory, ...] | None) -> str:
