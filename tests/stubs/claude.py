@@ -1,6 +1,6 @@
 """Claude Code's conversations, without a model: the words of the first prompt say what the turns do, one after another.
 
-eat: start a tool that takes 150 MiB. wait: until there is a file `go`. crash, fail, done: end so.
+eat: start a tool that takes 150 MiB. wait: until there is a file `go`. crash, fail, limit, done: end so.
 """
 
 import json
@@ -49,6 +49,10 @@ match prompts[0].split()[len(prompts) - 1]:
         os.kill(os.getpid(), signal.SIGKILL)
     case "fail":
         result("no", is_error=True, terminal_reason="api_error")
+        sys.exit(1)
+    case "limit":
+        say(type="rate_limit_event", rate_limit_info={"status": "rejected", "resetsAt": int(time.time())})
+        result("You've hit your 5-hour limit", is_error=True, api_error="usage_limit_reached")
         sys.exit(1)
     case "done":
         result("done", is_error=False, terminal_reason="completed")

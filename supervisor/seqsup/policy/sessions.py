@@ -116,7 +116,7 @@ def reminder(past: Sequence[PastAttempt]) -> str:
         case Reason.HALTED:
             return "You were stopped by the user. Continue."
         case Reason.LOST:
-            return f"You were stopped without warning: your supervisor ended. {_CHECK}"
+            return f"You were stopped by a crash of your supervisor or of the machine. {_CHECK}"
         case Reason.UNFINISHED:
             return f"Your work is not finished: {why}. Continue."
         case Reason.CRASHED:

@@ -360,6 +360,10 @@ def _not_resumable(agent: AgentTable) -> str:
         return 'only an agent with a prompt has a conversation\nset prompt in place of command, or how = "auto"'
     if agent.form is not None and not agent.form.resume:
         return f'preset {agent.preset} cannot resume a conversation\nset how = "auto"'
+    if agent.form is not None and not agent.form.mint and agent.form.sets_output(agent.args):
+        return (
+            "the conversation's id is known from the JSON stream only\ntake the option for another output out of args"
+        )
     return ""
 
 

@@ -52,6 +52,14 @@ def test_conversation_continues_after_a_kill_with_its_reason(seqsup: Cli, tmp_pa
     assert [event["resumes"] for event in of(events, "retry_scheduled")] == [True]
 
 
+def test_conversation_continues_after_a_usage_limit(seqsup: Cli, tmp_path: Path) -> None:
+    waits = profile(tmp_path, "limit done", usage={"on_limit": "wait"})
+    events = proven(seqsup("start", waits, "--json"))
+    [(session, prompts)] = conversations().items()
+    assert attempts(events) == [(session, False, "usage-limit"), (session, True, "completed")]
+    assert prompts[1] == "You were stopped by the usage limit of your provider. Continue."
+
+
 @pytest.mark.parametrize(("how", "resumed"), [("auto", False), ("resume", True)])
 def test_failure_of_the_agent_itself_is_resumed_on_request_only(
     seqsup: Cli, tmp_path: Path, how: str, resumed: bool
@@ -89,7 +97,7 @@ def test_resumed_run_resumes_the_conversation(seqsup: Cli, seqsup_started: Start
     session = killed(seqsup_started, waits)
     events = proven(seqsup("start", waits, "--resume", "--json"))
     assert attempts(events) == [(session, True, "completed")]
-    assert conversations()[session][1].startswith("You were stopped without warning: your supervisor ended.")
+    assert conversations()[session][1].startswith("You were stopped by a crash of your supervisor")
 
 
 def test_lost_conversation_starts_again_under_its_id_and_costs_no_attempt(

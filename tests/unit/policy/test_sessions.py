@@ -190,7 +190,7 @@ TREE = (
         (Reason.USAGE_LIMIT, (), "You were stopped by the usage limit of your provider. Continue."),
         (Reason.HALTED, (), "You were stopped by the user. Continue."),
         (Reason.LOST, (),
-         "You were stopped without warning: your supervisor ended."
+         "You were stopped by a crash of your supervisor or of the machine."
          " Continue, but first check what your last command has done."),
         (Reason.CRASHED, (),
          "You were stopped: your program was ended (why). Continue, but first check what your last command has done."),
