@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +59,24 @@ def test_answer_cut_amid_a_line_is_asked_for_again(seqsup: Cli, tmp_path: Path, 
     with model([cut, SAYS]) as asks:
         events = run(seqsup, write(tmp_path, conversation(cli, asks, tmp_path)))
     assert (reasons(events), len(of(events, "attempt_started"))) == ({cli: "completed"}, 1), of(events, "attempt_ended")
+
+
+@pytest.mark.memory
+@pytest.mark.parametrize("cli", CLIS)
+def test_tool_above_the_limit_ends_and_the_model_reads_it(seqsup: Cli, tmp_path: Path, cli: str) -> None:
+    """opencode would wait for its killed tool, so it is stopped itself."""
+    shutil.copy(STUBS / "grows.py", tmp_path)  # copilot reads no file elsewhere
+    eats: Step = {"main": True, "when": "count", "shell": "python3 grows.py 3000", "times": 1}
+    with model([eats, SAYS]) as asks:
+        memory = {"hard": "2500MiB", "soft": "none", "warn": "none"}  # qwen itself may take 1.8 GiB
+        events = run(seqsup, write(tmp_path, conversation(cli, asks, tmp_path), memory=memory))
+    killed = [event["process"]["command"] for event in of(events, "tool_killed")]
+    if cli == "opencode":
+        assert (reasons(events), killed) == ({cli: "hard"}, [])
+        return
+    assert reasons(events) == {cli: "completed"}, of(events, "attempt_ended")
+    assert ["grows.py" in command for command in killed] == [True]
+    assert any(re.search("137|Killed|[Ss]ignal: 9|exit code 1", asked.last) for asked in asks.asked), asks.asked
 
 
 @pytest.mark.parametrize("cli", CLIS)
