@@ -19,6 +19,8 @@ _PACKAGES = {
     "copilot": "@github/copilot",
 }
 CLIS = tuple(_PACKAGES)
+# A command that prints "sixteen", and does not hold it. qwen may lose the output of one that ends at once.
+SIXTEEN = "sh -c 'printf six%s teen; sleep 0.3'"
 _NODE = 24  # qwen needs 22; codex's launcher replaces itself from 24 on
 _MAY = {  # use any tool without asking
     "claude": ["--dangerously-skip-permissions"],

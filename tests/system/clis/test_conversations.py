@@ -15,7 +15,7 @@ from helpers.command_line import Result, Started
 from helpers.model_server import Model, Step, model
 from helpers.paths import STUBS
 from helpers.profiles import Event, of, parsed, proven, reasons, write
-from helpers.real_clis import CLIS, environment, options
+from helpers.real_clis import CLIS, SIXTEEN, environment, options
 from helpers.waiting import alive, wait_for
 from seqsup.containment.process import children
 
@@ -24,7 +24,7 @@ Stub = Callable[..., list[str]]
 Start = Callable[..., Started]
 
 SAYS: Step = {"say": "counted"}
-TOOL: Step = {"main": True, "when": "count", "shell": "printf six%s teen", "times": 1}
+TOOL: Step = {"main": True, "when": "count", "shell": SIXTEEN, "times": 1}
 STUBBORN = ["node", str(STUBS / "mcp_server.mjs"), "stays"]
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(200)]
@@ -111,6 +111,17 @@ def test_killed_conversation_is_resumed(seqsup_started: Start, tmp_path: Path, c
     assert reasons(whole(started)) == {cli: "completed"}
     assert len(of(whole(started), "attempt_started")) == 2, of(whole(started), "attempt_ended")
     earlier = re.compile("count.*sixteen.*You were stopped", re.DOTALL)
+    assert any(earlier.search(asked.text) for asked in asks.asked)
+
+
+@pytest.mark.parametrize(("cli", "tries"), [("claude", 1), ("codex", 1), ("gemini", 3), ("qwen", 4)])
+def test_conversation_is_resumed_once_its_usage_limit_resets(seqsup: Cli, tmp_path: Path, cli: str, tries: int) -> None:
+    """`tries`: how often the CLI asks by itself before it gives up."""
+    limit: Step = {"when": "sixteen", "error": "usage-limit", "resets_in": 2, "times": tries}
+    with model([TOOL, limit, SAYS]) as asks:
+        events = run(seqsup, write(tmp_path, conversation(cli, asks, tmp_path, usage={"on_limit": "wait"})))
+    assert [ended["reason"] for ended in of(events, "attempt_ended")] == ["usage-limit", "completed"]
+    earlier = re.compile("count.*sixteen.*You were stopped by the usage limit", re.DOTALL)
     assert any(earlier.search(asked.text) for asked in asks.asked)
 
 

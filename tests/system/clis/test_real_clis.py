@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from helpers.model_server import Model, Step, model
-from helpers.real_clis import CLIS, command, environment, form
+from helpers.real_clis import CLIS, SIXTEEN, command, environment, form
 from seqsup.model.preset import put
 
-COUNTS: list[Step] = [{"main": True, "when": "count", "shell": "printf six%s teen", "times": 1}, {"say": "counted"}]
+COUNTS: list[Step] = [{"main": True, "when": "count", "shell": SIXTEEN, "times": 1}, {"say": "counted"}]
 ID = re.compile(r'"(?:session_id|thread_id|sessionI[dD])":\s*"([^"]+)"')
 
 Turn = Callable[..., "subprocess.CompletedProcess[str]"]
