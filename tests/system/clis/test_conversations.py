@@ -125,6 +125,15 @@ def test_conversation_is_resumed_once_its_usage_limit_resets(seqsup: Cli, tmp_pa
     assert any(earlier.search(asked.text) for asked in asks.asked)
 
 
+@pytest.mark.parametrize(("cli", "budget"), [*((cli, {"turns": 2}) for cli in CLIS), ("claude", {"usd": 0.01})])
+def test_conversation_ends_at_its_budget(seqsup: Cli, tmp_path: Path, cli: str, budget: dict[str, float]) -> None:
+    endless: Step = {"main": True, "shell": SIXTEEN, "in": 1000, "out": 100}
+    with model([endless, SAYS]) as asks:
+        events = run(seqsup, write(tmp_path, conversation(cli, asks, tmp_path, budget=budget)))
+    assert reasons(events) == {cli: "budget"}, of(events, "attempt_ended")
+    assert len([asked for asked in asks.asked if asked.step == 0]) >= 2
+
+
 @pytest.mark.memory
 @pytest.mark.parametrize("cli", [cli for cli in CLIS if cli != "opencode"])  # which waits for a killed tool
 def test_tool_that_eats_memory_is_ended_and_its_cli_lives_on(seqsup: Cli, stub: Stub, tmp_path: Path, cli: str) -> None:
