@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from seqsup.model.conversation import Conversation
+from seqsup.model.conversation import Conversation, Result, ResultKind
 from seqsup.model.outcome import Outcome
 from seqsup.model.plan import Step
 from seqsup.model.profile import Budget
@@ -17,6 +17,7 @@ class Spending:
         self._of_run = of_run
         self._settled: dict[str, Expenses] = {}  # by agent, in attempts that are over
         self._running: dict[str, Expenses] = {}
+        self._finished: dict[str, tuple[Result, Expenses]] = {}  # by agent, as it was when its CLI reported a result
         for attempt in view.attempts:
             if attempt.conversation is not None:
                 self._add(attempt.agent, attempt.conversation)
@@ -24,12 +25,20 @@ class Spending:
     def settle(self, step: Step, outcome: Outcome) -> None:
         """Add an attempt that is over."""
         self._running.pop(step.name, None)
+        self._finished.pop(step.name, None)
         if outcome.conversation is not None:
             self._add(step.name, outcome.conversation)
 
     def hear(self, step: Step, conversation: Conversation) -> str:
         """Take in a running conversation. Say which budget is reached; an empty string if none is."""
-        self._running[step.name] = budget.spent(conversation)
+        spent, result = budget.spent(conversation), conversation.result
+        self._running[step.name] = spent
+        if result is not None and result.kind is ResultKind.COMPLETED:
+            finished = self._finished.get(step.name)
+            if finished is None or finished[0] != result:
+                finished = self._finished[step.name] = result, spent
+            if finished[1] == spent:  # its work is done, and its exit follows
+                return ""
         told = self.reached_by(step) or self.reached_by_run()
         return told and f"it has used {told}"
 

@@ -26,6 +26,11 @@ for n in range(answers):
     print(json.dumps({{"type": "assistant", "message": message}}), flush=True)
 if then == "stay":
     time.sleep(60)
+if then == "result":
+    done = {{"type": "result", "subtype": "success", "is_error": False, "result": "done", "num_turns": answers}}
+    print(json.dumps({{**done, "terminal_reason": "completed"}}), flush=True)
+    time.sleep(1)
+    then = "0"
 sys.exit(int(then))
 """
 STREAM = ["--output-format", "stream-json", "--verbose"]
@@ -55,6 +60,13 @@ def test_agent_is_stopped_at_its_budget_and_not_retried(seqsup: Cli, tmp_path: P
     shown = " ".join(seqsup("plan", profile, "-v").stdout.split())
     assert "plain: no budget holds for it" not in shown
     assert "budget 3,000 tokens" in shown
+
+
+def test_agent_that_has_reported_its_result_is_not_stopped(seqsup: Cli, tmp_path: Path) -> None:
+    """The last answer may reach the budget, and a CLI takes a moment to exit."""
+    done = claude(tmp_path, "done", 3, "result", budget={"usd": 9, "tokens": 3000})
+    events = proven(seqsup("start", write(tmp_path, done), "--json"))
+    assert reasons(events) == {"done": "completed"}, events
 
 
 def test_budget_holds_for_all_attempts_together(seqsup: Cli, tmp_path: Path) -> None:
