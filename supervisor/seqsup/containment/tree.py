@@ -1,5 +1,6 @@
 """One agent's tree: every descendant as a subreaper sees it, however it forked, and the kernel's group around it."""
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ _AS_A_GROUP = (Measure.PRIVATE, Measure.CGROUP)
 _GREW = 9 / 8  # then its processes are named again, because a process that the kernel killed cannot be read
 _SHARED = "shared memory and tmpfs"
 _MANY = 500  # processes, whose parents and command lines take 30 ms
+_TICK = 1 / os.sysconf("SC_CLK_TCK")  # seconds
 _REAPING = 0.05  # seconds of one look, for 1000 zombies
 
 
@@ -295,6 +297,11 @@ class Tree:
     def pids(self) -> tuple[int, ...]:
         """All members known, without a look."""
         return tuple(self._members.pids())
+
+    def cpu(self) -> dict[int, float]:
+        """Return the CPU seconds of each member by its pid, those of its ended children included."""
+        stats = {pid: read_stat(pid) for pid in self._members.pids()}
+        return {pid: (stat.cpu + stat.of_ended) * _TICK for pid, stat in stats.items() if stat is not None}
 
     def abandon(self) -> str:
         """Note the processes that survived SIGKILL, and return why. close() releases them, but they stay known."""

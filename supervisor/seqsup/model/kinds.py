@@ -178,6 +178,7 @@ OUTPUT_OR_NONE = _or_word(
     "none", None, ValueKind(_at_least(parse_size, 64 * 1024), _SIZE_SCHEMA, write_size), SIZE_FORMS
 )
 SPAN_OR_NONE = _or_word("none", None, SPAN, DURATION_FORMS)
+SPAN_AUTO_OR_NONE = _or_word("auto", "auto", SPAN_OR_NONE, DURATION_FORMS + ', or "none"')
 SIZE_AUTO_OR_NONE = _or_word("auto", "auto", SIZE_OR_NONE, SIZE_FORMS + ', or "none"')
 SUM_OR_NONE = _or_word(
     "none",

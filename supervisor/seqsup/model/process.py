@@ -90,7 +90,7 @@ class Sample(Struct, frozen=True, kw_only=True):
     processes: int
     host_available: int
     leaving: int = 0  # part of `used` of processes that seqsup killed to spare the others, and that are not gone
-    quiet: float = 0.0  # seconds since the last output
+    quiet: float = 0.0  # seconds since the last sign of life
     kernel_oom: str = ""  # the kernel's figures, once it killed in the agent's cgroup because memory was short
     root_exited: bool = False
     childless: bool = False  # the kernel says that the supervisor has no descendant

@@ -19,6 +19,7 @@ from seqsup.model.kinds import (
     SIZE_AUTO_OR_NONE,
     SIZE_OR_NONE,
     SPAN,
+    SPAN_AUTO_OR_NONE,
     SPAN_OR_NONE,
     SUM_OR_NONE,
     TEXT,
@@ -299,7 +300,12 @@ class DrainTable(Table, frozen=True):
 
 class Timeouts(Table, frozen=True):
     wall: Annotated[float | None, SPAN_OR_NONE, "Longest time of an attempt, from its start."] = 3600.0
-    stall: Annotated[float | None, SPAN_OR_NONE, "Longest time without output."] = None
+    stall: Annotated[
+        float | str | None,
+        SPAN_AUTO_OR_NONE,
+        "Longest time without output. auto: 15min without output and CPU use, if its CLI writes a JSON stream; else"
+        " none.",
+    ] = "auto"
     grace: Annotated[
         float, DURATION, "Time between SIGTERM and SIGKILL. MCP clients need more than 4 s to close their servers."
     ] = 10.0

@@ -442,5 +442,6 @@ def limit(size: int | None) -> str:
     return "none" if size is None else format_size(size)
 
 
-def at_most(seconds: float | None) -> str:
-    return "none" if seconds is None else format_duration(seconds)
+def at_most(seconds: float | str | None) -> str:
+    """Put a time limit into words; "auto" stays."""
+    return seconds if isinstance(seconds, str) else "none" if seconds is None else format_duration(seconds)

@@ -11,7 +11,7 @@ from msgspec.structs import asdict, replace
 
 from seqsup.errors import SeqsupError
 from seqsup.model.plan import ARTIFACT_ONLY, LANES, CompanionStart, Hooks, Metrics, NodeStart, Notify, Plan, Skip, Step
-from seqsup.model.profile import HOOK_POINTS, CompanionTable, NotifyTable, Profile
+from seqsup.model.profile import AUTO, HOOK_POINTS, CompanionTable, NotifyTable, Profile, Timeouts
 from seqsup.node import flags
 from seqsup.plan.expand import ExpandedAgent, expand
 from seqsup.plan.mentions import DEADLINE, too_slow
@@ -214,7 +214,7 @@ def _step(agent: ExpandedAgent, survey: Survey, selection: Selection, values: pl
         runtime_why=_runtime_why(agent, found),
         node=_node_start(agent, found, applied.hard),
         limits=applied,
-        timeouts=table.timeouts,
+        timeouts=_timeouts(table.timeouts, agent.dialect),
         retry=table.retry,
         usage=table.usage,
         budget=table.budget,
@@ -234,6 +234,11 @@ def _step(agent: ExpandedAgent, survey: Survey, selection: Selection, values: pl
         prompt=prompt,
         dialect=agent.dialect,
     )
+
+
+def _timeouts(timeouts: Timeouts, dialect: str | None) -> Timeouts:
+    """Without a JSON stream, silence says nothing."""
+    return replace(timeouts, stall=None) if timeouts.stall == AUTO and dialect is None else timeouts
 
 
 def _runtime_why(agent: ExpandedAgent, found: AgentSurvey) -> str:

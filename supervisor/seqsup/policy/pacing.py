@@ -74,8 +74,8 @@ def _until_deadlines(watch: Watch, rules: Rules, sample: Sample) -> list[float]:
     waits = []
     if timeouts.wall is not None:
         waits.append(watch.started + timeouts.wall - sample.at)
-    if timeouts.stall is not None:
-        waits.append(timeouts.stall - sample.quiet)
+    if rules.stall is not None:
+        waits.append(rules.stall - sample.quiet)
     if watch.over_soft_since is not None:
         due = [watch.over_soft_since + limits.sustain]
         if watch.settling and watch.asked is not None:

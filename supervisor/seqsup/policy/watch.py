@@ -34,6 +34,7 @@ from seqsup.model.process import Sample
 from seqsup.model.profile import Timeouts
 from seqsup.model.reason import Reason
 from seqsup.policy.spare import VICTIMS
+from seqsup.policy.stall import AUTO_STALL
 from seqsup.units import GIB, MIB, format_duration, format_size, told_apart
 
 LINGER = 0.25  # all eight MCP servers measured were gone 0.13 s after their client
@@ -84,6 +85,12 @@ class Rules(Struct, frozen=True, kw_only=True):
     spare: bool = False  # a process of a tool is killed before the tree is stopped
     leaps: bool = False  # it may grow by huge pages, and no kernel keeps hard
     stop: tuple[str, ...] = ("TERM",)  # signals that end it, in order, each with its share of the grace period
+
+    @property
+    def stall(self) -> float | None:
+        """Longest time without a sign of life, in seconds."""
+        stall = self.timeouts.stall
+        return AUTO_STALL if isinstance(stall, str) else stall
 
 
 class Watch(Struct, frozen=True, kw_only=True):
@@ -218,10 +225,10 @@ def _in_time(watch: Watch, rules: Rules, sample: Sample) -> tuple[Reason, str] |
         return Reason.TIMEOUT, f"it ran longer than timeouts.wall {format_duration(timeouts.wall)}"
     if sample.spent:
         return Reason.BUDGET, sample.spent
-    if timeouts.stall is not None and sample.quiet >= timeouts.stall:
-        return Reason.STALLED, (
-            f"no output for {format_duration(sample.quiet)} (timeouts.stall {format_duration(timeouts.stall)})"
-        )
+    if rules.stall is not None and sample.quiet >= rules.stall:
+        auto = isinstance(timeouts.stall, str)
+        what, limit = ("output and no CPU use", "auto") if auto else ("output", format_duration(rules.stall))
+        return Reason.STALLED, f"no {what} for {format_duration(sample.quiet)} (timeouts.stall {limit})"
     return None
 
 

@@ -7,6 +7,7 @@ from math import inf
 from seqsup.model.events import AnyEvent, OutputCut
 from seqsup.model.plan import Step
 from seqsup.policy import pacing
+from seqsup.policy.stall import LOOK_EVERY, is_busy
 from seqsup.runner.output_guard import OutputGuard
 from seqsup.state.output import Output
 
@@ -17,18 +18,27 @@ class OutputWatch:
     ) -> None:  # fmt: skip
         self._step, self._number, self._emit = step, number, emit
         self._streams = {"stdout": stdout, "stderr": stderr}
-        self._heard = self._trimmed = time.monotonic()
+        self._heard = self._trimmed = self._looked = time.monotonic()
+        self._cpu: dict[int, float] | None = None  # at the last look; None: it printed since
         self._size = self._size_when_trimmed = 0  # bytes
         self._cut: set[str] = set()  # streams of which it was reported
         self.next_trim = inf  # seconds until the output must be looked at again, without a guard
         self._guard = OutputGuard((stdout, stderr), step.output_max) if step.output_max is not None else None
 
-    def quiet(self, now: float) -> float:
-        """Return the seconds since the last output; 0 where nothing depends on it."""
-        if self._step.timeouts.stall is None:
+    def quiet(self, now: float, cpu: Callable[[], dict[int, float]]) -> float:
+        """Return the seconds since the last sign of life; 0 where nothing depends on it.
+
+        `cpu` returns the CPU seconds of each process. It is called now and then in a long silence.
+        """
+        if (stall := self._step.timeouts.stall) is None:
             return 0.0
         if (size := self._total()) != self._size:
-            self._heard, self._size = now, size
+            self._heard, self._size, self._cpu = now, size, None
+        elif isinstance(stall, str) and now - max(self._heard, self._looked) >= LOOK_EVERY:
+            before, self._cpu = self._cpu, cpu()
+            if before is not None and is_busy(before, self._cpu, now - self._looked):
+                self._heard = now
+            self._looked = now
         return now - self._heard
 
     def trim(self) -> None:

@@ -209,7 +209,7 @@ class Watcher:
         collectable = running and self._node.hear(tree, now, used)
         sample = Sample(
             at=now, used=used, leaving=tree.leaving(), processes=processes, host_available=context.host.room(available),
-            quiet=self._output.quiet(now), root_exited=root_exited, childless=context.owner.proven_empty,
+            quiet=self._output.quiet(now, tree.cpu), root_exited=root_exited, childless=context.owner.proven_empty,
             halt=context.stop_request.halt, kernel_oom=tree.kernel_oom(), collectable=collectable,
             collection=self._node.collection, snapping=self._node.snapping(), figure=tree.figure if used else "",
             spent="" if self._stream is None else context.spent(self._step, self._stream.conversation),

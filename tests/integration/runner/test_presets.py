@@ -41,10 +41,10 @@ def test_unknown_preset_is_refused_with_the_nearest() -> None:
 
 
 def test_the_users_own_keys_win_over_it_the_agents_over_all() -> None:
-    assert profiled("opencode").timeouts.stall == 900
-    assert profiled("opencode", timeouts={"stall": "1h"}).timeouts.stall == 3600
-    assert profiled("opencode", timeouts={"stall": "1h"}, own={"timeouts": {"stall": "none"}}).timeouts.stall is None
-    assert profiled("opencode", timeouts={"wall": "1h"}).timeouts.stall == 900
+    assert profiled("mcp-server").timeouts.wall is None
+    assert profiled("mcp-server", timeouts={"wall": "2h"}).timeouts.wall == 7200
+    assert profiled("mcp-server", timeouts={"wall": "2h"}, own={"timeouts": {"wall": "none"}}).timeouts.wall is None
+    assert profiled("mcp-server", timeouts={"grace": "1s"}).timeouts.wall is None
 
 
 def test_its_variables_are_set_and_the_users_own_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,9 +98,11 @@ def test_known_program_gets_its_preset_in_plan_and_run(seqsup: Cli, tmp_path: Pa
         (tmp_path / name).write_text("#!/bin/sh\necho 'Claude AI usage limit reached|1'; exit 1\n")
         (tmp_path / name).chmod(0o755)
     claude, opencode = str(tmp_path / "claude"), str(tmp_path / "opencode")
-    profile = write(tmp_path, agent("a", [claude]), agent("b", [opencode]), agent("c", [claude], preset="none"))
+    streams = agent("b", [opencode, "run", "--format", "json"])
+    profile = write(tmp_path, agent("a", [claude]), streams, agent("c", [claude], preset="none"))
     assert "  preset claude for a; opencode for b\n" in seqsup("plan", profile).stdout
-    assert json.loads(seqsup("plan", profile, "--json").stdout)["steps"][1]["timeouts"]["stall"] == 900
+    steps = json.loads(seqsup("plan", profile, "--json").stdout)["steps"]
+    assert [step["timeouts"]["stall"] for step in steps] == [None, "auto", None]
     ran = seqsup("run", "--", claude)
     assert (ran.code, seqsup("run", "--", "true").code) == (1, 0)
     assert "claude reached its usage limit: Claude AI usage limit reached|1" in ran.stderr

@@ -55,7 +55,11 @@ def test_session_is_reported_and_the_answer_is_the_summary(tmp_path: Path) -> No
     [
         ("claude", "usage-limit", Reason.USAGE_LIMIT, "claude reached its usage limit: You've hit your 5-hour limit"),
         ("codex", "usage-limit", Reason.USAGE_LIMIT, "codex reached its usage limit: You’ve hit your usage limit"),
-        ("claude", "max-turns", Reason.FAILED, "exit 1: Reached maximum number of turns"),
+        ("claude", "max-turns", Reason.BUDGET, "exit 1: Reached maximum number of turns"),
+        ("claude", "max-budget", Reason.BUDGET, "exit 1: "),
+        ("claude", "credit", Reason.NO_CREDIT, "claude has no credit left: Credit balance is too low"),
+        ("codex", "credit", Reason.NO_CREDIT, "codex has no credit left: Quota exceeded. Check your plan"),
+        ("gemini", "credit", Reason.NO_CREDIT, "gemini has no credit left: "),
         ("claude", "interrupted", Reason.FAILED, "exit 0, but it reported: "),
         ("codex", "auth", Reason.FAILED, "exit 1: unexpected status 401"),
         ("claude", "several-tools", Reason.COMPLETED, ""),
@@ -91,6 +95,29 @@ def test_stream_that_a_kill_cuts_amid_a_line_keeps_what_it_had(tmp_path: Path) -
     assert conversation is not None
     assert (conversation.malformed, conversation.result, conversation.usd_is_partial) == (1, None, True)
     assert (conversation.session != "", conversation.turns) == (True, 1)
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("sleep 60", Reason.STALLED),
+        ("timeout 5 sh -c 'while :; do :; done'", Reason.COMPLETED),
+        ("timeout 5 sh -c 'while :; do /bin/true; done'", Reason.COMPLETED),
+    ],
+    ids=["idle", "a tool that computes", "tools that are short"],
+)
+def test_agent_with_a_stream_is_stalled_if_its_tree_is_silent_and_idle(
+    script: str, reason: Reason, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqsup.policy.watch.AUTO_STALL", 2.5)
+    monkeypatch.setattr("seqsup.runner.output_watch.LOOK_EVERY", 0.4)
+    own = step(
+        "sh", "-c", f"{script}; exit 0", cwd=tmp_path, dialect="claude", preset=read_preset("claude"),
+        timeouts={"stall": "auto"},
+    )  # fmt: skip
+    made = tried(own, tmp_path / "run")
+    assert made.reason is reason
+    assert reason is Reason.COMPLETED or made.outcome.why.startswith("no output and no CPU use for 2.")
 
 
 def test_program_without_a_stream_is_judged_by_its_words(tmp_path: Path) -> None:

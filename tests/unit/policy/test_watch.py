@@ -952,3 +952,10 @@ def test_pause_halves_with_the_pace_that_a_tree_may_have(rate: int, cpus: int, e
 
 def test_without_limits_it_looks_once_a_second() -> None:
     assert pause(Watch(started=0.0), UNLIMITED, at(4, 10_000, host=1), rate=1e12, cpus=64) == 1.0
+
+
+def test_automatic_stall_takes_15_minutes_and_says_so() -> None:
+    rules = replace(UNLIMITED, timeouts=Timeouts(wall=None, stall="auto"))
+    assert step(Watch(started=0), rules, at(899, quiet=899.9))[1] is WAIT
+    watch, action = step(Watch(started=0), rules, at(900, quiet=900))
+    assert (action, watch.why) == (TERMINATE, "no output and no CPU use for 15 min (timeouts.stall auto)")

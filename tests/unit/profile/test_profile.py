@@ -48,7 +48,7 @@ def test_the_example_of_the_contract_is_read_with_all_its_units_ended() -> None:
     profile = parse(EXAMPLE, "p.toml")
     first, second = profile.agents
     assert (profile.memory.warn, profile.memory.hard, profile.run.keep) == (4 * GIB, 8 * GIB, 604800)
-    assert (profile.timeouts.wall, profile.timeouts.stall, profile.timeouts.grace) == (3600, None, 10)
+    assert (profile.timeouts.wall, profile.timeouts.stall, profile.timeouts.grace) == (3600, "auto", 10)
     assert profile.retry.on[:3] == (Reason.HARD, Reason.SOFT, Reason.HEAP_OOM)
     assert profile.companions[0].memory.hard == GIB
     assert (first.memory.soft, first.memory.hard, first.env) == (3 * GIB // 2, 2 * GIB, {"LOG_LEVEL": "info"})
@@ -230,6 +230,7 @@ WRONG = [
         "run.budget.usd",
         "a: codex reports no cost (use",
     ),
+    (AGENT + 'timeouts.stall = "Auto"', "agents[0].timeouts.stall", "write \"auto\", not 'Auto'"),
     (AGENT + "usage.wait_at_most = 0", "agents[0].usage.wait_at_most", "must be above 0"),
     (AGENT + 'retry.wait = "2m"', "agents[0].retry.max_wait", "below retry.wait"),
     (AGENT + 'retry.how = "again"', "agents[0].retry.how", "'again'"),
@@ -704,9 +705,9 @@ def test_preset_follows_the_name_of_the_program(command: list[str], preset: str 
 
 def test_keys_of_a_profile_win_over_the_preset_of_its_program() -> None:
     given = {"name": "a", "command": ["opencode", "run", "x"]}
-    assert from_tables({"agents": [given]}).agents[0].timeouts.stall == 900
+    assert from_tables({"agents": [given]}).agents[0].preset == "opencode"
     assert from_tables({"agents": [given], "timeouts": {"stall": "1h"}}).agents[0].timeouts.stall == 3600
-    assert from_tables({"agents": [given | {"preset": "none"}]}).agents[0].timeouts.stall is None
+    assert from_tables({"agents": [given | {"preset": "none"}]}).agents[0].preset is None
 
 
 def test_otherwise_and_expressions_of_when_are_checked_with_line_and_key() -> None:

@@ -265,8 +265,8 @@ def read_stat(pid: int) -> Stat | None:
     fields = tail.split()
     name = head.partition(b"(")[2].decode(errors="replace")
     forked, faults, cpu = bool(int(fields[6]) & _FORKED), int(fields[7]), int(fields[11]) + int(fields[12])
-    threads = int(fields[17])
-    return Stat(name, fields[0].decode(), int(fields[1]), int(fields[19]), forked, faults, threads, cpu)
+    threads, of_ended = int(fields[17]), int(fields[13]) + int(fields[14])
+    return Stat(name, fields[0].decode(), int(fields[1]), int(fields[19]), forked, faults, threads, cpu, of_ended)
 
 
 def zombie_since(pid: int) -> int | None:

@@ -123,7 +123,8 @@ def read_stat(pid: int) -> Stat | None:
         process = psutil.Process(pid)
         with process.oneshot():
             start = round(process.create_time() * 100)
-            return Stat(process.name(), process.status(), process.ppid(), start)
+            used = round(sum(process.cpu_times()[:2]) * os.sysconf("SC_CLK_TCK"))
+            return Stat(process.name(), process.status(), process.ppid(), start, cpu=used)
     return None
 
 

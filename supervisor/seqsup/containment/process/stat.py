@@ -14,6 +14,7 @@ class Stat(Struct, frozen=True):
     faults: int = 0  # pages that it was given, new ones or of its own instead of its parent's
     threads: int = 1
     cpu: int = 0  # clock ticks of processor time
+    of_ended: int = 0  # the same, of its children that ended
 
 
 class Share(Struct, frozen=True):
