@@ -82,6 +82,7 @@ class Model(ThreadingHTTPServer):
         self.script = script
         self.asked: list[Asked] = []
         self.peak = 0
+        self.midway = threading.Event()  # an answer is silent after its first half
         self.over = threading.Event()
         self._left = [step.get("times", _FOREVER) for step in script]
         self._in_flight = 0
@@ -252,7 +253,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"} | step.get("headers", {}))
         for n, event in enumerate(events):
             midway = n == len(events) // 2
-            self._wait(_FOREVER if midway and step.get("silence") == "midway" else step.get("pace", 0))
+            if midway and step.get("silence") == "midway":
+                self.server.midway.set()
+                self._wait(_FOREVER)
+            self._wait(step.get("pace", 0))
             chunk = event.encode()
             if midway and step.get("cut"):
                 self.wfile.write(b"%x\r\n%b" % (len(chunk), chunk[: len(chunk) // 2]))

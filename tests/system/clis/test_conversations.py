@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from helpers.command_line import Result, Started
-from helpers.model_server import Model, Step, model
+from helpers.model_server import HANGS, Model, Step, model
 from helpers.paths import STUBS
 from helpers.profiles import Event, of, parsed, proven, reasons, write
 from helpers.real_clis import CLIS, SIXTEEN, environment, options
@@ -98,8 +98,7 @@ def test_server_that_outlives_its_killed_cli_is_stopped(
 
 @pytest.mark.parametrize("cli", CLIS)
 def test_killed_conversation_is_resumed(seqsup_started: Start, tmp_path: Path, cli: str) -> None:
-    hangs: Step = {"when": "sixteen", "silence": "before", "times": 1}
-    with model([TOOL, hangs, SAYS]) as asks:
+    with model([TOOL, {**HANGS[0], "when": "sixteen", "times": 1}, SAYS]) as asks:
         profile = write(tmp_path, conversation(cli, asks, tmp_path), retry={"attempts": 2})
         started = seqsup_started("start", profile, "--json")
         wait_for(lambda: any(asked.step == 1 for asked in asks.asked), 60)
@@ -112,6 +111,37 @@ def test_killed_conversation_is_resumed(seqsup_started: Start, tmp_path: Path, c
     assert len(of(whole(started), "attempt_started")) == 2, of(whole(started), "attempt_ended")
     earlier = re.compile("count.*sixteen.*You were stopped", re.DOTALL)
     assert any(earlier.search(asked.text) for asked in asks.asked)
+
+
+@pytest.mark.parametrize("cli", ["claude", "codex"])
+def test_conversation_of_a_killed_supervisor_is_resumed(
+    seqsup: Cli, seqsup_started: Start, tmp_path: Path, cli: str
+) -> None:
+    with model([TOOL, {**HANGS[0], "when": "sixteen", "times": 1}, SAYS]) as asks:
+        profile = write(tmp_path, conversation(cli, asks, tmp_path))
+        started = seqsup_started("start", profile)
+        wait_for(lambda: any(asked.step == 1 for asked in asks.asked), 60)
+        started.send(signal.SIGKILL)
+        started.wait()
+        events = parsed(seqsup("start", "--resume", "--json", deadline=90).stdout)
+    assert reasons(events) == {cli: "completed"}
+    earlier = re.compile("count.*sixteen.*your supervisor ended", re.DOTALL)
+    assert any(earlier.search(asked.text) for asked in asks.asked)
+
+
+def test_stopped_claude_keeps_what_it_has_said(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -> None:
+    with model([{"say": "I count each. " * 20, "silence": "midway", "times": 1}, SAYS]) as asks:
+        profile = write(tmp_path, conversation("claude", asks, tmp_path))
+        started = seqsup_started("start", profile, "--json")
+        wait_for(asks.midway.is_set, 60)
+        for n in (1, 2):  # stop after this agent, then now
+            started.send(signal.SIGINT)
+            wait_for(lambda: len(of(whole(started), "halt_requested")) == n)
+        assert started.wait(60).code == 130
+        assert reasons(whole(started)) == {"claude": "halted"}
+        events = parsed(seqsup("start", "--resume", "--json", deadline=90).stdout)
+    assert reasons(events) == {"claude": "completed"}
+    assert re.search("count.*I count each.*You were stopped by the user", asks.asked[-1].text, re.DOTALL)
 
 
 @pytest.mark.parametrize(("cli", "tries"), [("claude", 1), ("codex", 1), ("gemini", 3), ("qwen", 4)])
