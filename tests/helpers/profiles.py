@@ -60,9 +60,7 @@ def proven(result: Result) -> list[Event]:
     """The events of a `--json` run, after the checks that every run must pass."""
     events = parsed(result.stdout)
     assert events, result.stderr
-    numbers = [
-        event["seq"] for event in events if event["event"] != "agent_progress"
-    ]  # which the journal does not have
+    numbers = [event["seq"] for event in events if event["event"] != "agent_progress"]  # not of the journal
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     assert (events[0]["event"], events[-1]["event"]) == ("run_started", "run_ended")
     assert events[-1]["exit_code"] == result.code
