@@ -21,7 +21,9 @@ def say(**line: object) -> None:
 
 
 def result(text: str, *, is_error: bool, **more: object) -> None:
-    say(type="result", is_error=is_error, num_turns=1, total_cost_usd=0.1 * len(prompts), result=text, **more)
+    since = {"none": {"costUSD": 0.1}}
+    sums = {"total_cost_usd": 0.1 * len(prompts), "model_usage_since_last_result": since}
+    say(type="result", is_error=is_error, num_turns=1, result=text, **sums, **more)
 
 
 session, resumed = option("--resume") or option("--session-id"), "--resume" in sys.argv

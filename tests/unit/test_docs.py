@@ -14,6 +14,7 @@ import pytest
 from helpers.paths import ROOT
 from seqsup.model.reason import Reason
 from seqsup.profile.parse import parse
+from seqsup.profile.preset_text import parse_preset
 from seqsup.profile.schema import schema
 from seqsup.view.summary import COLUMNS
 
@@ -46,8 +47,11 @@ def test_a_document_has_a_title_and_its_links_lead_somewhere(document: Path) -> 
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
-def test_each_toml_block_is_a_profile_or_a_part_of_one(document: Path) -> None:
+def test_each_toml_block_is_a_preset_a_profile_or_a_part_of_one(document: Path) -> None:
     for block in re.findall(r"^```toml\n(.*?)^```", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL):
+        if "\ntitle = " in block:
+            assert parse_preset(block, str(document), "preset").title
+            continue
         agent = "" if "[[agents]]" in block else '\n[[agents]]\nname = "a"\ncommand = ["true"]\n'
         assert parse(block + agent, str(document)).agents
 
