@@ -21,9 +21,8 @@ def say(**line: object) -> None:
 
 
 def result(text: str, *, is_error: bool, **more: object) -> None:
-    since = {"none": {"costUSD": 0.1}}
-    sums = {"total_cost_usd": 0.1 * len(prompts), "model_usage_since_last_result": since}
-    say(type="result", is_error=is_error, num_turns=1, result=text, **sums, **more)
+    costs = {"model_usage_since_last_result": {"none": {"costUSD": 0.1}}, "total_cost_usd": 0.1 * len(prompts)}
+    say(type="result", is_error=is_error, num_turns=1, result=text, **costs, **more)
 
 
 session, resumed = option("--resume") or option("--session-id"), "--resume" in sys.argv

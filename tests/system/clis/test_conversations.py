@@ -125,7 +125,7 @@ def test_conversation_of_a_killed_supervisor_is_resumed(
         started.wait()
         events = parsed(seqsup("start", "--resume", "--json", deadline=90).stdout)
     assert reasons(events) == {cli: "completed"}
-    earlier = re.compile("count.*sixteen.*your supervisor ended", re.DOTALL)
+    earlier = re.compile("count.*sixteen.*a crash of your supervisor", re.DOTALL)
     assert any(earlier.search(asked.text) for asked in asks.asked)
 
 

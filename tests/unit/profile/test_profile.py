@@ -235,6 +235,11 @@ WRONG = [
     (AGENT + 'retry.wait = "2m"', "agents[0].retry.max_wait", "below retry.wait"),
     (AGENT + 'retry.how = "again"', "agents[0].retry.how", "'again'"),
     (AGENT + 'retry.how = "resume"', "agents[0].retry.how", "only an agent with a prompt has a conversation"),
+    (
+        PROMPT.replace("claude", "opencode") + 'args = ["--format", "default"]\nretry.how = "resume"',
+        "agents[0].retry.how",
+        "take the option for another output out of args",
+    ),
     ('[retry]\nhow = "resume"\n' + AGENT, "retry.how", 'set prompt in place of command, or how = "auto"'),
     (PROMPT + 'args = ["--model=x", "--resume=1"]', "agents[0].args[1]", "seqsup sets --resume itself"),
     ("[memory]\nhard = 8\n" + AGENT, "memory.hard", "8 has no unit (write 8GiB or 8MiB)"),
