@@ -404,6 +404,28 @@ def beside() -> list[Any]:
     ]  # fmt: skip
 
 
+def conversations() -> list[Any]:
+    """What the CLIs report."""
+    return [
+        lines(
+            0, 72, 8, 8, "Cost in the last hour", "Cost that the CLI of each agent reported in the hour before.",
+            "currencyUSD", query(f"increase(seqsup_agent_cost_usd_total{{{AGENT}}}[1h])", "{{agent}}"),
+        ).color_scheme(shades()),
+        lines(
+            8, 72, 8, 8, "Tokens in the last hour",
+            "Tokens in the hour before by kind: input is what the provider's cache did not have.", "short",
+            query(f"sum by (kind) (increase(seqsup_agent_tokens_total{{{AGENT}}}[1h]))", "{{kind}}"),
+        )
+        .stacking(common.StackingConfig().mode(c.StackingMode.NORMAL))
+        .fill_opacity(60),
+        lines(
+            16, 72, 8, 8, "Usage limit", "Share used of the provider's usage limit, as the CLI reported it.",
+            "percentunit",
+            query(f"seqsup_usage_limit_ratio{{{AGENT}}}", "{{agent}}"),
+        ).min(0).max(1),
+    ]  # fmt: skip
+
+
 # -- the whole
 
 
@@ -458,6 +480,7 @@ def build() -> Json:
         (31, "Agents", agents()),
         (54, "Drains and load", between()),
         (62, "Companions, host and seqsup", beside()),
+        (71, "Conversations", conversations()),
     ):
         panels += [dashboard.Row(title).grid_pos(d.GridPos(x=0, y=y, w=24, h=1)), *some]
     for panel in panels:

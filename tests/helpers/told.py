@@ -1,5 +1,6 @@
 """Histories for tests, told event by event: `Told().run("a").attempt("a").agent_ended("a").run_ended(0).events`."""
 
+from seqsup.model.conversation import Conversation
 from seqsup.model.enums import Halt, OnTimeout, Verdict
 from seqsup.model.events import (
     AgentEnded,
@@ -139,6 +140,7 @@ class Told:
         left_over: tuple[ProcessMemory, ...] = (),
         leak: Leak | None = None,
         end: int | None = None,
+        conversation: Conversation | None = None,
     ) -> "Told":
         return self.tell(
             AttemptEnded(
@@ -154,6 +156,7 @@ class Told:
                     seconds=seconds,
                     peak=peak,
                     end=end,
+                    conversation=conversation,
                     processes=processes,
                     left_over=left_over,
                     leak=leak,
@@ -177,6 +180,7 @@ class Told:
         processes: tuple[ProcessMemory, ...] = (),
         left_over: tuple[ProcessMemory, ...] = (),
         leak: Leak | None = None,
+        conversation: Conversation | None = None,
     ) -> "Told":
         return (
             self.attempt_started(agent, number, hard, heap)
@@ -194,6 +198,7 @@ class Told:
                 processes=processes,
                 left_over=left_over,
                 leak=leak,
+                conversation=conversation,
             )
         )
 

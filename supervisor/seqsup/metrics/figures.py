@@ -333,11 +333,21 @@ def _run_started(now: Figures, view: RunView) -> Figures:
 
 
 def _attempt_started(now: Figures, view: RunView, event: events.AttemptStarted, at: float) -> Figures:
+    if event.dialect is not None:  # its counters begin at 0
+        agent = _spend(now.agents[event.agent], Conversation(), Conversation(usd=_price(event.dialect)))
+        now = replace(now, agents={**now.agents, event.agent: agent})
     live = {**now.live, event.agent: LiveAgent(agent=event.agent)}
     return _agent(
         replace(now, phase=RunPhase.RUNNING, live=live, violations=view.sequence_violations), view, event.agent,
         limit=event.hard, gc_threshold=event.soft, starts=now.agents[event.agent].starts + 1, last_start=at,
     )  # fmt: skip
+
+
+def _price(dialect: str) -> float | None:
+    """Return the cost of nothing; None where the CLI may never report a cost."""
+    from seqsup.dialects.stream import reader  # which only runs with such agents need
+
+    return 0.0 if reader(dialect).prices else None
 
 
 def _gc_done(now: Figures, view: RunView, name: str, done: Collection) -> Figures:

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from seqsup.model.run_view import AgentState, RunView
 from seqsup.state.artifacts import has_summary, summary
-from seqsup.state.run_folder import STDERR, STDOUT, at_once
+from seqsup.state.run_folder import ANSWER, STDERR, STDOUT, at_once
 from seqsup.text import unstyled
 from seqsup.units import format_duration
 
@@ -71,7 +71,8 @@ def results(view: RunView, run_folder: Path) -> dict[str, str]:
             break
         attempt = run_folder / agent.folder
         said = lines.of(agent.folder)
-        text = _told(summary(attempt)) if has_summary(attempt) else said.text if said else ""
+        answered = has_summary(attempt) or (attempt / ANSWER).exists()
+        text = _told(summary(attempt)) if answered else said.text if said else ""
         if text:
             told[agent.name] = text
     return told

@@ -35,6 +35,7 @@ from seqsup.metrics.files import publish
 from seqsup.metrics.host_figures import HostFigures, look
 from seqsup.metrics.http_server import OPEN
 from seqsup.metrics.rows import rows
+from seqsup.model.conversation import Conversation, ProviderLimit, Tokens
 from seqsup.model.enums import Halt, Restart
 from seqsup.model.events import (
     CompanionReady,
@@ -255,6 +256,22 @@ def test_a_kill_is_counted_once_with_its_reason_and_the_moment() -> None:
     assert ("agent_tree_rss_bytes", ("a",)) not in found
 
 
+def test_a_conversation_is_counted_once_however_often_it_is_seen() -> None:
+    told = Told().run(*AGENTS).tell(replace(Told().attempt_started("a").events[0].body, dialect="claude"))
+    now = after(told)
+    assert table(now)["agent_tokens_total", ("a", "input")] == table(now)["agent_cost_usd_total", ("a",)] == 0
+    for number in (5, 5, 8):
+        heard = Conversation(turns=1, tokens=Tokens(input=number), usd=number / 10, limit=ProviderLimit(used=0.5))
+        now = observe(now, replace(seen("a", 10), conversation=heard), 5.0)
+    now = after(Told().ended("a", conversation=replace(heard, tokens=Tokens(input=9, output=2), turns=2)), now)
+    now = after(Told().attempt("a", number=2, conversation=Conversation(turns=3, usd=0.2)), now)
+    found = table(now)
+    assert [found["agent_tokens_total", ("a", kind)] for kind in ("input", "output", "cache_read")] == [9, 2, 0]
+    assert (found["agent_turns_total", ("a",)], found["usage_limit_ratio", ("a",)]) == (5, 0.5)
+    assert found["agent_cost_usd_total", ("a",)] == pytest.approx(1.0)
+    assert ("agent_turns_total", ("b",)) not in found
+
+
 def test_agents_at_the_same_time_have_figures_of_their_own_until_they_exit() -> None:
     now = after(Told().run(*AGENTS).started("a").started("b"))
     now = observe(observe(now, seen("a", 10), 5.0), seen("b", 20), 5.0)
@@ -405,9 +422,11 @@ def everything() -> Figures:
     told = (
         Told().run(*AGENTS).started("a").tell(stopped("a", "SIGKILL", Reason.HARD)).ended("a", exit_code=0).drained("a")
     )
-    told.started("b")
+    told.tell(replace(Told().attempt_started("b").events[0].body, dialect="claude"))
     heap = Heap(used=1, total=2, limit=3, external=4, array_buffers=5)
-    return figures.observe(after(told), seen("b", 900, processes=(process(1, "node b.js", 500),), heap=heap), 5.0)
+    looked = seen("b", 900, processes=(process(1, "node b.js", 500),), heap=heap)
+    heard = Conversation(turns=1, limit=ProviderLimit(used=0.5))
+    return figures.observe(after(told), replace(looked, conversation=heard), 5.0)
 
 
 def exposed(now: Figures) -> bytes:

@@ -24,6 +24,7 @@ from helpers.profiles import agent, shell, write
 from helpers.told import BEGAN, Told, collected, process
 from helpers.waiting import wait_for, without
 from seqsup.metrics import backfill
+from seqsup.model import conversation
 from seqsup.model.enums import Halt, Restart, Verdict
 from seqsup.model.events import (
     CompanionExited,
@@ -530,3 +531,18 @@ def test_a_real_browser_shows_a_real_run_without_complaint_or_request_and_axe_fi
         assert told[scheme]["reached"] == told[scheme]["wanted"] > 4
         assert (shots / f"report-{scheme}.png").stat().st_size > 10_000
     assert told["pdf"] > 10_000
+
+
+def test_conversations_are_a_table_with_their_results() -> None:
+    heard = conversation.Conversation(
+        model="opus", turns=3, tokens=conversation.Tokens(input=412_000), usd=0.42, usd_is_partial=True,
+        result=conversation.Result(kind=conversation.ResultKind.COMPLETED, text="all <b>done</b>"),
+    )  # fmt: skip
+    told = Told().run("plan", "lint").attempt("plan", conversation=heard).agent_ended("plan")
+    told.attempt("lint").agent_ended("lint").run_ended(0)
+    made = page(tell(told.events, ()), forensics={}, zone=UTC)
+    table = made.partition("<h2>Conversations</h2>")[2].partition("</section>")[0]
+    cells = re.findall(r">([^<>\n]+)</t[hd]>", table)
+    assert cells[-6:] == ["plan", "opus", "3", "412k", "≥ $0.42", "all &lt;b&gt;done&lt;/b&gt;"]
+    plain = page(tell(Told().run("a").attempt("a").events, ()), forensics={}, zone=UTC)
+    assert "Conversations" not in plain

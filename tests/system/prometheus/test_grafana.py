@@ -47,7 +47,7 @@ def test_the_dashboard_has_no_fault(board: Json) -> None:
 def test_every_metric_of_the_running_agent_has_a_panel(board: Json) -> None:
     shown = {name for _, expr in queries(board) for name in names(expr)}
     assert {"seqsup_agent_tree_rss_bytes", "seqsup_agent_process_rss_bytes", "seqsup_phase"} <= shown
-    assert len([panel for panel in panels(board) if panel["type"] != "row"]) == 23
+    assert len([panel for panel in panels(board) if panel["type"] != "row"]) == 26
 
 
 # -- seeded faults
@@ -286,8 +286,9 @@ COMPANION = {"name": "mcp", "command": ["sleep", "600"], "ready": {"delay": "100
 def test_each_query_has_an_answer_on_a_real_run(
     board: Json, seqsup: Callable[..., Result], seqsup_started: Callable[..., Started], tmp_path: Path
 ) -> None:
-    """A real Prometheus scrapes a run of four agents: one works, one leaves a process, one has its garbage collected,
-    one leaks and is killed. A companion restarts after each. Then the same from the run's stored figures.
+    """A real Prometheus scrapes a run of four agents: one works as claude does, one leaves a process, one has its
+    garbage collected, one leaks and is killed. A companion restarts after each. Then the same from the run's stored
+    figures.
     """
     listen = f"127.0.0.1:{free_port()}"
     targets = tmp_path / "targets.json"
@@ -305,8 +306,13 @@ def test_each_query_has_an_answer_on_a_real_run(
     """)
     unasked = ("--no-memory-reducer", "--no-incremental-marking")  # V8 collects nothing by itself meanwhile
     leak = ["python3", "-c", "import time\nheld = []\nwhile 1: held.append(b'x' * 2**20); time.sleep(0.03)"]
+    stream = ROOT / "tests/data/streams/claude/usage-warning.ndjson"
+    works = tmp_path / "claude"
+    works.write_text(f"#!/bin/sh\nsed -n 2,4p {stream}\nsleep 4\nsed -n '5,$p' {stream}\nsleep 3\n")
+    works.chmod(0o755)
     profile = write(
-        tmp_path, shell("works", "sleep 7"), shell("leaves", "sleep 60 & sleep 1.5"),
+        tmp_path, agent("works", [works, "--output-format", "stream-json"], preset="claude"),
+        shell("leaves", "sleep 60 & sleep 1.5"),
         agent("collects", ["node", *unasked, drops], memory={"soft": "150MiB", "hard": "800MiB", "sustain": "6s"}),
         agent("leaks", leak, memory={"hard": "120MiB", "enforce": "watch"}), run={"on_failure": "continue"},
         metrics={"listen": listen, "file_sd": str(targets), "linger": "10s"}, companions=[COMPANION],

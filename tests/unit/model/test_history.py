@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from helpers.told import Told, collected, process
+from seqsup.model.conversation import Conversation, Tokens
 from seqsup.model.enums import Halt, Restart
 from seqsup.model.events import (
     AdmissionDelayed,
@@ -30,6 +31,7 @@ from seqsup.model.events import (
     RunContinued,
     RunPaused,
     RunStarted,
+    SessionReported,
     StopSent,
 )
 from seqsup.model.history import History, fold
@@ -756,3 +758,15 @@ def test_the_view_agrees_with_a_plain_count_of_the_events(events: list[Recorded]
 
 def _count(bodies: Iterable[object], kind: type) -> int:
     return sum(isinstance(body, kind) for body in bodies)
+
+
+def test_conversations_of_all_attempts_add_up() -> None:
+    heard = Conversation(session="s", turns=2, tokens=Tokens(output=5), usd=0.5, usd_of_session=0.5)
+    told = Told().run("a").attempt("a", Reason.HARD, conversation=heard).attempt_started("a", 2, session="s")
+    assert fold(told.events).agents["a"].session == "s"
+    told.tell(SessionReported(agent="a", attempt=2, session="t"))
+    assert fold(told.events).agents["a"].session == "t"
+    later = Conversation(session="t", turns=1, tokens=Tokens(output=1), usd=0.25, usd_is_partial=True)
+    told.ended("a", number=2, conversation=later)
+    agent = fold(told.events).agents["a"]
+    assert (agent.session, agent.turns, agent.tokens.output, agent.usd, agent.usd_is_partial) == ("t", 3, 6, 0.75, True)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.told import BEGAN, Told
+from seqsup.model.conversation import Conversation, ProviderLimit, Tokens, ToolUse
 from seqsup.model.enums import Halt
 from seqsup.model.events import (
     AdmissionDelayed,
@@ -25,7 +26,7 @@ from seqsup.model.process import Heap
 from seqsup.model.reason import Reason
 from seqsup.model.run_view import Now
 from seqsup.text import columns
-from seqsup.units import GIB, MIB
+from seqsup.units import GIB, MIB, format_duration
 from seqsup.view import live
 from seqsup.view.canvas import Canvas
 from seqsup.view.last_line import Said
@@ -317,3 +318,18 @@ def test_live_view_does_not_grow_with_finished_agents() -> None:
         many.begin(name)
     assert {"a7", "a499"} <= set(many.pulses)
     assert len(many.pulses) < 100
+
+
+def test_conversation_is_a_line_of_the_view() -> None:
+    pulse = leaking()
+    pulse.conversation = Conversation(
+        turns=14, tool=ToolUse(name="Bash", about="npm test", since=0.0),
+        tokens=Tokens(input=12_000, cache_read=400_000), usd=1.834, limit=ProviderLimit(used=0.91),
+    )  # fmt: skip
+    story = scene(told().attempt_started("embed", 2, hard=GIB).spawned("embed", 2), pulse)
+    assert story.view.began is not None
+    line = next(line for line in shown(story, 120).splitlines() if line.startswith(" work "))
+    took = format_duration(story.view.began + 192)
+    assert line == f" work turn 14 · Bash {took}: npm test · 412k tokens · $1.83 · usage limit 91 %"
+    pulse.conversation = Conversation(session="s")
+    assert " work " not in shown(story, 120)

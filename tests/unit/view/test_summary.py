@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from helpers.told import BEGAN, Told, process
+from seqsup.model.conversation import Conversation
 from seqsup.model.enums import Verdict
 from seqsup.model.history import fold
 from seqsup.model.outcome import Leak
@@ -305,3 +306,16 @@ def test_processes_of_one_name_are_added_up_and_the_small_ones_too() -> None:
 
 def test_histories_of_the_helpers_begin_at_their_start_time() -> None:
     assert fold(Told().run("a").events).started == BEGAN + 1
+
+
+def test_turns_and_cost_are_columns_if_any_agent_has_them() -> None:
+    told = Told().run("plan", "lint", "fix").attempt("lint").agent_ended("lint")
+    for name, reason, conversation in (
+        ("plan", Reason.COMPLETED, Conversation(turns=14, usd=1.834)),
+        ("fix", Reason.HARD, Conversation(turns=3, usd=0.42, usd_is_partial=True)),
+    ):
+        told.attempt(name, reason, conversation=conversation).agent_ended(name, reason)
+    rows = [line.split() for line in summary(fold(told.events)).splitlines()[2:6]]
+    assert [row[-7] for row in rows[1:3]] == ["$1.83", "–"]
+    assert rows[0][4:6] == ["turns", "cost"]
+    assert "≥ $0.42" in " ".join(rows[3])

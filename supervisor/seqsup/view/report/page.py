@@ -15,8 +15,8 @@ from markupsafe import Markup
 from seqsup.model.process_names import title
 from seqsup.model.run_view import AgentState, AttemptView, RunState, RunView, Stop
 from seqsup.policy.passed_on import seen
-from seqsup.text import at_a_time, printable
-from seqsup.units import format_duration, format_size
+from seqsup.text import at_a_time, cut, printable
+from seqsup.units import format_count, format_duration, format_size, format_usd
 from seqsup.view.report.chart import SYMBOLS, host, in_turn, timeline
 from seqsup.view.report.story import MarkKind, Story
 from seqsup.view.summary import advice, drained, figures, headline, reasons, row, share, shown
@@ -35,6 +35,7 @@ _WORDS = {
     MarkKind.RESTART: "companion restarted",
 }
 _COMMAND = 160  # characters
+_RESULT = 600  # characters
 _text = partial(Column, right=False)
 _COMPANIONS = (
     _text("companion"), Column("starts"), Column("exited by itself"), Column("peak"), Column("ready in"),
@@ -45,6 +46,9 @@ _ATTEMPTS = (
     _text("started"), _text("agent"), Column("attempt"), _text("reason"), Column("time"), Column("of limit"),
     Column("drained"), Column("host before"), Column("companions"), Column("peak"), Column("end"), Column("gave back"),
     Column("host after"),
+)  # fmt: skip
+_CONVERSATIONS = (
+    _text("agent"), _text("model"), Column("turns"), Column("tokens"), Column("cost"), _text("result"),
 )  # fmt: skip
 _MARKS = tuple(map(_text, ("at", "what", "of", "how")))
 
@@ -94,7 +98,7 @@ def page(story: Story, *, forensics: Mapping[str, str], zone: tzinfo, state: str
         view=view, state=said, lead=headline(view).partition("  ")[2].split(" · "), first=FIRST, most=MOST,
         reasons=list(_reasons(story)), facts=_facts(story, said, zone),
         memory=_memory(story, zone) if story.attempts else None,
-        agents=_agents(view), companions=_companions(story), stopped=stopped,
+        agents=_agents(view), conversations=_conversations(story), companions=_companions(story), stopped=stopped,
         in_short=[(_anchor(attempt), _in_short(attempt)) for attempt in story.kills[len(stopped) :]],
         attempts=_attempts(story, zone), marks=_marks(story, zone),
     )  # fmt: skip
@@ -157,6 +161,25 @@ def _agents(view: RunView) -> _Table:
     bad = frozenset(n for n, agent in enumerate(kept) if agent.state in (AgentState.GAVE_UP, AgentState.LOST))
     left_out = _left_out(len(view.agents), "agents")
     return _Table("In the plan's order.", columns, [row(columns, agent, over) for agent in kept], bad, left_out)
+
+
+def _conversations(story: Story) -> _Table:
+    """What the CLIs reported of each agent: the result is that of its last attempt."""
+    last = {attempt.agent: attempt.conversation for attempt in story.attempts if attempt.conversation is not None}
+    told = [(agent, last[name]) for name, agent in story.view.agents.items() if name in last and last[name].begun]
+    rows = [
+        (
+            agent.label, agent.model or NONE, str(agent.turns or NONE),
+            format_count(agent.tokens.total) if agent.tokens.total else NONE,
+            NONE if agent.usd is None else format_usd(agent.usd, partial=agent.usd_is_partial),
+            cut(heard.result.text, _RESULT) if heard.result is not None and heard.result.text else NONE,
+        )
+        for agent, heard in _kept(told, lambda each: each[0].state is AgentState.COMPLETED)
+    ]  # fmt: skip
+    return _Table(
+        "All attempts together, as their CLIs reported them.", _CONVERSATIONS, rows,
+        left_out=_left_out(len(told), "conversations"),
+    )  # fmt: skip
 
 
 def _kept(some: Iterable[T], dull: Callable[[T], bool]) -> list[T]:
