@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 AUTO_STALL = 900.0  # seconds; claude was seen to wait 300 s for its model and then to ask again by itself
 LOOK_EVERY = 10.0  # seconds between two looks at CPU time
-_IDLE = 0.02  # of a core: CLIs that wait for a silent model use less
+_IDLE = 0.05  # of a core: CLIs that wait for a silent model use up to 0.02
 
 
 def is_busy(before: Mapping[int, float], now: Mapping[int, float], seconds: float) -> bool:

@@ -11,10 +11,10 @@ from seqsup.policy.stall import is_busy
     ("before", "now", "busy"),
     [
         ({}, {}, False),
-        ({1: 5.0}, {1: 5.1}, False),  # a CLI that waits
-        ({1: 5.0}, {1: 5.3}, True),
-        ({1: 5.0, 2: 1.0}, {1: 5.15, 2: 1.15}, True),  # together
-        ({1: 5.0}, {1: 5.0, 2: 0.5}, True),  # a new tool
+        ({1: 5.0}, {1: 5.22}, False),  # qwen that waits
+        ({1: 5.0}, {1: 5.6}, True),
+        ({1: 5.0, 2: 1.0}, {1: 5.3, 2: 1.3}, True),  # together
+        ({1: 5.0}, {1: 5.0, 2: 0.6}, True),  # a new tool
         ({1: 5.0, 2: 9.0}, {1: 5.0}, False),  # a tool ended, of which nothing is known
         ({1: 5.0, 2: 9.0}, {1: 14.0}, True),  # and its parent waited for it
         ({2: 9.0}, {2: 0.1}, False),  # another process has its pid
