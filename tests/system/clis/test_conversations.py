@@ -121,6 +121,7 @@ def test_conversation_of_a_killed_supervisor_is_resumed(
         profile = write(tmp_path, conversation(cli, asks, tmp_path))
         started = seqsup_started("start", profile)
         wait_for(lambda: any(asked.step == 1 for asked in asks.asked), 60)
+        wait_for(lambda: is_stored("sixteen", tmp_path / "own"), 20)
         started.send(signal.SIGKILL)
         started.wait()
         events = parsed(seqsup("start", "--resume", "--json", deadline=90).stdout)
