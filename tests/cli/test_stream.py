@@ -69,3 +69,12 @@ def test_conversation_is_shown_while_it_runs_and_afterwards(
     [agent, other] = json.loads(seqsup("status", "--json").stdout)["agents"]
     assert (agent["turns"], agent["tokens"]["output"], agent["usd"]) == (2, 160, pytest.approx(0.0128))
     assert (other["turns"], other["usd"]) == (0, None)
+
+
+def test_run_and_follow_print_what_a_person_reads(nightly: Path, seqsup: Cli, tmp_path: Path) -> None:
+    (tmp_path / "go").touch()
+    ended = seqsup("run", "--preset", "claude", "count the files")
+    assert (ended.code, ended.stdout) == (0, f"▶ Bash: expr 41 + 1\n{ANSWER}\n")
+    told = seqsup("start", nightly, "--follow").stdout
+    assert f"plan | {ANSWER}\n" in told
+    assert '"type"' not in told

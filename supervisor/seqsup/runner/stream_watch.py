@@ -56,6 +56,9 @@ class StreamWatch:
     def read(self, seconds: float) -> bool:
         """Read for this long. Return whether there is more."""
         ends, more, fed = time.monotonic() + seconds, True, False
+        self._grown()
+        if self._size < self._file.at:  # it was emptied or rewritten: nothing may be counted twice
+            self._file.at, self._gaps = self._size, self._gaps + 1
         if self._size - self._file.at > _BEHIND:
             self._skip()
         while more and time.monotonic() < ends:
@@ -72,11 +75,9 @@ class StreamWatch:
         """Read the rest after the exit, at most three seconds of it and then the newest part. Close the stream."""
         self._stop()
         ends = time.monotonic() + _REST
-        self._grown()
         while self.read(_WORK):
             if time.monotonic() > ends:
                 ends += _REST
-                self._grown()
                 self._skip()
             await asyncio.sleep(0)
         self.close()

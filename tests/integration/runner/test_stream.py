@@ -16,8 +16,12 @@ from seqsup.model.enums import Halt
 from seqsup.model.events import AnyEvent, SessionReported
 from seqsup.model.preset import read_preset
 from seqsup.model.reason import Reason
+from seqsup.policy.sessions import NONE_CHOSEN
 from seqsup.runner.stop_request import StopRequest
+from seqsup.runner.stream_watch import StreamWatch
+from seqsup.runner.workspace import AttemptPaths
 from seqsup.state.artifacts import summary
+from seqsup.state.run_folder import STDOUT
 from seqsup.units import MIB
 
 STREAMS = ROOT / "tests/data/streams"
@@ -185,3 +189,17 @@ def test_leak_beside_ten_thousand_lines_a_second_is_stopped_at_its_limit(tmp_pat
     assert made.outcome.seconds < 10
     assert made.outcome.conversation is not None
     assert made.outcome.conversation.session == "s1"
+
+
+def test_stream_that_is_emptied_is_not_counted_twice(tmp_path: Path) -> None:
+    spent = {"type": "result", "is_error": False, "model_usage_since_last_result": {"opus": {"inputTokens": 5}}}
+    line = json.dumps(spent).encode() + b"\n"
+    paths = AttemptPaths(tmp_path, tmp_path, "agent/1", -1, {})
+    own = step("true", cwd=tmp_path, dialect="claude", preset=read_preset("claude"))
+    watch = StreamWatch(own, 1, paths, lambda _: None, NONE_CHOSEN)
+    file = tmp_path / STDOUT
+    for content in (line * 3, line, line * 2):  # written, rewritten, and grown again
+        file.write_bytes(content)
+        watch.read(1.0)
+    watch.close()
+    assert (watch.conversation.tokens.input, watch.conversation.skipped) == (20, 1)
