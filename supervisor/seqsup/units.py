@@ -25,6 +25,7 @@ _DURATION = re.compile(DURATION_PATTERN, re.ASCII)
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SECONDS = (1.0, 86400.0, 3600.0, 60.0, 1.0, 0.001)  # one for each group of the pattern
 _OF_DAY = r"(?:[01]?[0-9]|2[0-3]):[0-5][0-9]"
+SHARE_PATTERN = r"^(?:100|[1-9]?[0-9](?:\.[0-9]+)?)%$"
 WINDOW_PATTERN = rf"^(?:{_OF_DAY}-(?:{_OF_DAY}|24:00))?$"
 _LARGEST = 2**60  # an exbibyte, or 36 billion years: beyond it is a slip of the pen
 
@@ -62,6 +63,13 @@ def parse_age(value: object) -> float:
     if bare and 0 < seconds < AGE:
         raise ValueError(f'{_number(value)} has no unit\nwrite "{_number(value)}d"')
     return parse_duration(value)
+
+
+def parse_share(value: object) -> float:
+    """Parse a share such as "80%" into a number up to 1. ValueError names the accepted form."""
+    if not (isinstance(value, str) and re.fullmatch(SHARE_PATTERN, value)):
+        raise ValueError(f'expected a share such as "80%", not {show(value)}')
+    return float(value.removesuffix("%")) / 100
 
 
 def parse_window(value: object) -> tuple[int, int]:
@@ -115,6 +123,11 @@ def write_size(size: int) -> str:
         if size and size % 1024**power == 0:
             return f"{size // 1024**power}{unit}"
     return f"{size}B" if size else "0"
+
+
+def write_share(share: float) -> str:
+    """Exactly, as a profile spells it."""
+    return f"{share * 100:g}%"
 
 
 def write_duration(seconds: float) -> str:

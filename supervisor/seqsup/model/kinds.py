@@ -15,13 +15,16 @@ from seqsup.units import (
     BYTES,
     DURATION_FORMS,
     DURATION_PATTERN,
+    SHARE_PATTERN,
     SIZE_FORMS,
     SIZE_PATTERN,
     parse_age,
     parse_duration,
+    parse_share,
     parse_size,
     show,
     write_duration,
+    write_share,
     write_size,
 )
 
@@ -180,6 +183,12 @@ OUTPUT_OR_NONE = _or_word(
 SPAN_OR_NONE = _or_word("none", None, SPAN, DURATION_FORMS)
 SPAN_AUTO_OR_NONE = _or_word("auto", "auto", SPAN_OR_NONE, DURATION_FORMS + ', or "none"')
 SIZE_AUTO_OR_NONE = _or_word("auto", "auto", SIZE_OR_NONE, SIZE_FORMS + ', or "none"')
+SHARE_OR_NONE = _or_word(
+    "none",
+    None,
+    ValueKind(_positive(parse_share), {"type": "string", "pattern": SHARE_PATTERN}, write_share),
+    'a share such as "80%"',
+)
 SUM_OR_NONE = _or_word(
     "none",
     None,

@@ -16,6 +16,7 @@ from seqsup.model.kinds import (
     DURATION,
     FLAG,
     OUTPUT_OR_NONE,
+    SHARE_OR_NONE,
     SIZE_AUTO_OR_NONE,
     SIZE_OR_NONE,
     SPAN,
@@ -355,6 +356,12 @@ class UsageRule(Table, frozen=True):
     wait_at_most: Annotated[
         float | None, SPAN_OR_NONE, "Longest wait for the reset. If it takes longer, the run stops with exit code 75."
     ] = 6 * 3600.0
+    stop_at: Annotated[
+        float | None,
+        SHARE_OR_NONE,
+        'Share of the limit, such as "80%", from which on no further agent starts, as on_limit says. Only for CLIs that'
+        " report it: claude, as a subscriber.",
+    ] = None
     window: Annotated[
         str,
         _WINDOW,

@@ -2,6 +2,7 @@
 
 import time
 
+from seqsup.model.conversation import ProviderLimit
 from seqsup.model.enums import OnUsageLimit
 from seqsup.model.outcome import Outcome
 from seqsup.model.profile import UsageRule
@@ -21,9 +22,23 @@ def awaited(usage: UsageRule, outcome: Outcome, since: float, now: float) -> boo
 
     `since` is when the first attempt met it, of those in a row that did. Times are of the epoch.
     """
-    if outcome.reason is not Reason.USAGE_LIMIT or usage.on_limit is not OnUsageLimit.WAIT:
-        return False
-    return usage.wait_at_most is None or until(outcome, now) - since <= usage.wait_at_most
+    return outcome.reason is Reason.USAGE_LIMIT and may_wait(usage, until(outcome, now) - since)
+
+
+def may_wait(usage: UsageRule, seconds: float) -> bool:
+    """Say whether the profile waits so long for a usage limit to reset."""
+    return usage.on_limit is OnUsageLimit.WAIT and (usage.wait_at_most is None or seconds <= usage.wait_at_most)
+
+
+def held_back(usage: UsageRule, limit: ProviderLimit, seen: float, now: float) -> float | None:
+    """Return until when no further agent starts, because usage.stop_at is reached; None if one may start now.
+
+    `seen` is when the CLI reported the limit. Times are of the epoch.
+    """
+    if usage.stop_at is None or limit.used is None or limit.used < usage.stop_at:
+        return None
+    resets_at = seen + UNKNOWN_RESET if limit.resets_at is None else limit.resets_at
+    return resets_at if resets_at > now else None
 
 
 def opening(window: str, now: float) -> float:

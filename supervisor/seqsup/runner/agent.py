@@ -158,7 +158,8 @@ class Agent:
         return ended.outcome
 
     async def _may_start(self) -> bool:
-        """Wait for a usage limit that an earlier part of the run met, and for the time of day.
+        """Wait for a usage limit that an earlier part of the run met, for one that is nearly reached, and for the
+        time of day.
 
         Return False if the user stops the run.
         """
@@ -166,6 +167,8 @@ class Agent:
         if self._limit_until is not None and not self._outcomes and self._limit_until > time.time():
             self._timed.tell_limit(self._next, self._limit_until, known=True)
             await self._timed.until(self._limit_until, enough)
+        if not self._outcomes:
+            await self._timed.below_share(self._spending.limit(self.step), enough)
         return self._context.stop_request.halt < enough and await self._timed.window()
 
     def _note(self, last: Outcome) -> None:

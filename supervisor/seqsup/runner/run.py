@@ -193,7 +193,7 @@ class Run:
         if self._plan.execution_mode == ARTIFACT_ONLY:
             artifact_only.carry_out(self._plan, self._begun, self._inputs, self._context, self._journal, self._ok)
             return
-        self._spending = Spending(self._plan.budget, self._view)
+        self._spending = Spending(self._plan, self._view)
         scheduler = Scheduler(
             self._plan, self._ok, self._context, self._admission, chains, self._pause, self._companions
         )  # fmt: skip

@@ -2,12 +2,14 @@
 
 import time
 
+from seqsup.errors import AtUsageLimit
 from seqsup.model.enums import Halt
 from seqsup.model.events import LimitPaused, StartDelayed
 from seqsup.model.plan import Step
 from seqsup.policy import usage
 from seqsup.runner.context import RunContext
-from seqsup.units import clock
+from seqsup.runner.spending import SeenLimit
+from seqsup.units import clock, format_share
 
 _LOOK_AGAIN = 30.0  # seconds
 
@@ -15,17 +17,30 @@ _LOOK_AGAIN = 30.0  # seconds
 class TimedWait:
     def __init__(self, step: Step, context: RunContext) -> None:
         self._step, self._context = step, context
+        self._provider = step.preset.name if step.preset is not None else step.name
 
     def tell_limit(self, attempt: int, until: float, *, known: bool) -> None:
         """Report that the agent waits for a usage limit before that attempt. `known`: the CLI reported the time."""
-        provider = self._step.preset.name if self._step.preset is not None else self._step.name
         then = (
-            f"waiting for {provider}'s usage limit to reset"
+            f"waiting for {self._provider}'s usage limit to reset"
             if known
-            else f"{provider} does not report when its usage limit resets"
+            else f"{self._provider} does not report when its usage limit resets"
         )
         why = f"until {clock(until, time.time())}, {then}"
         self._context.emit(LimitPaused(agent=self._step.name, attempt=attempt, until=until, why=why))
+
+    async def below_share(self, reported: SeenLimit | None, enough: Halt) -> None:
+        """Wait for the reset if usage.stop_at is reached. AtUsageLimit is raised if the profile does not wait."""
+        rule, now = self._step.usage, time.time()
+        if reported is None or (until := usage.held_back(rule, *reported, now)) is None:
+            return
+        used, most = format_share(reported.limit.used or 0.0), format_share(rule.stop_at or 0.0)
+        why = f"{used} of {self._provider}'s usage limit is used (usage.stop_at {most})"
+        if not usage.may_wait(rule, until - now):
+            raise AtUsageLimit(f"{self._step.name} was not started: {why}, until {clock(until, now)}")
+        why = f"until {clock(until, now)}: {why}"
+        self._context.emit(StartDelayed(agent=self._step.name, until=until, why=why))
+        await self.until(until, enough)
 
     async def window(self) -> bool:
         """Wait until the window opens. Return False if the user stops the run meanwhile."""

@@ -1,8 +1,10 @@
 """Budgets of agents and runs: on real processes that write what a CLI writes."""
 
 import json
+import re
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ with open("calls", "a") as calls:
     print(json.dumps(sys.argv[3:]), file=calls)
 signal.signal(signal.SIGINT, lambda *_: os._exit(0))
 print(json.dumps({{"type": "system", "subtype": "init", "session_id": f"s{{os.getpid()}}", "model": "m"}}), flush=True)
+if os.path.exists("limit"):
+    print(open("limit").read(), flush=True)
 for n in range(answers):
     usage = {{"input_tokens": 400, "output_tokens": 0, "cache_read_input_tokens": 600}}
     message = {{"id": f"{{os.getpid()}}.{{n}}", "content": [{{"type": "text", "text": "well"}}], "usage": usage}}
@@ -67,6 +71,31 @@ def test_agent_that_has_reported_its_result_is_not_stopped(seqsup: Cli, tmp_path
     done = claude(tmp_path, "done", 3, "result", budget={"usd": 9, "tokens": 3000})
     events = proven(seqsup("start", write(tmp_path, done), "--json"))
     assert reasons(events) == {"done": "completed"}, events
+
+
+def test_no_further_agent_starts_near_the_usage_limit(seqsup: Cli, tmp_path: Path) -> None:
+    resets_at = time.time() + 60
+
+    def nearly(share: float) -> dict[str, Any]:
+        window = {"utilization": share, "resetsAt": resets_at, "status": "allowed"}
+        info = {"status": "allowed", "resetsAt": resets_at, "rateLimitType": "five_hour"}
+        return info | {"unifiedWindows": {"five_hour": window}}
+
+    def started(on_limit: str) -> Result:
+        (tmp_path / "limit").write_text(json.dumps({"type": "rate_limit_event", "rate_limit_info": nearly(0.91)}))
+        first, second = claude(tmp_path, "a", 1, "0"), shell("b", "true", preset="claude")
+        profile = write(tmp_path, first, second, usage={"stop_at": "80%", "on_limit": on_limit})
+        return seqsup("start", profile, "--json")
+
+    events = proven(ended := started("stop"))
+    assert (ended.code, reasons(events)) == (75, {"a": "completed"})
+    said = r"b was not started: 91 % of claude's usage limit is used \(usage\.stop_at 80 %\), until .*\d\d:\d\d"
+    assert re.fullmatch(said, events[-1]["why"])
+    resets_at = time.time() + 3
+    events = proven(ended := started("wait"))
+    assert (ended.code, reasons(events)) == (0, {"a": "completed", "b": "completed"})
+    assert [event["agent"] for event in of(events, "start_delayed")] == ["b"]
+    assert time.time() >= resets_at
 
 
 def test_budget_holds_for_all_attempts_together(seqsup: Cli, tmp_path: Path) -> None:

@@ -140,6 +140,7 @@ def test_wait_for_a_usage_limit_is_no_longer_than_announced_if_the_calendar_is_s
 # Places that may read the calendar, and why it cannot delay, limit or stop anything there
 CALENDAR = {
     "runner/agent.py": "a provider's limit resets at a time of day: only that is waited for by it, and looked at again",
+    "runner/spending.py": "when a provider's limit was reported",
     "runner/timed_wait.py": "a usage limit, and usage.window, which are times of day",
     "runner/ending.py": "a provider's words tell a time of day",
     "node/sockets.py": "how old what the dead have left is",

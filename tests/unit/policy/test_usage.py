@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seqsup.model.conversation import ProviderLimit
 from seqsup.model.enums import OnUsageLimit
 from seqsup.model.outcome import Outcome
 from seqsup.model.profile import UsageRule
 from seqsup.model.reason import Reason
-from seqsup.policy.usage import awaited, opening
+from seqsup.policy.usage import awaited, held_back, opening
 
 STOP, WAIT = OnUsageLimit.STOP, OnUsageLimit.WAIT
 
@@ -39,6 +40,25 @@ def test_limit_is_waited_for_up_to_the_longest_wait(
 ) -> None:
     usage = UsageRule(on_limit=on_limit, wait_at_most=most)
     assert awaited(usage, ended(reason, resets_at), since, 1000.0) is expected
+
+
+@pytest.mark.parametrize(
+    ("stop_at", "used", "resets_at", "seen", "expected"),
+    [
+        (None, 1.0, 2000, 1000, None),
+        (0.8, None, 2000, 1000, None),
+        (0.8, 0.79, 2000, 1000, None),
+        (0.8, 0.8, 2000, 1000, 2000),
+        (0.8, 0.91, 1000, 900, None),  # it has been reset since
+        (0.8, 0.91, None, 900, 1800),
+        (0.8, 0.91, None, 100, None),
+    ],
+)
+def test_no_agent_starts_from_a_share_of_the_limit_on_until_the_reset(
+    stop_at: float | None, used: float | None, resets_at: float | None, seen: float, expected: float | None
+) -> None:
+    limit = ProviderLimit(used=used, resets_at=resets_at)
+    assert held_back(UsageRule(stop_at=stop_at), limit, seen, 1000.0) == expected
 
 
 @pytest.fixture
