@@ -145,6 +145,7 @@ CALENDAR = {
     "runner/ending.py": "a provider's words tell a time of day",
     "node/sockets.py": "how old what the dead have left is",
     "view/live.py": "for people to read",
+    "view/ndjson.py": "when an agent's progress was reported, for people",
     "cli/watch.py": "for people to read",
     "cli/commands/mem.py": "for people to read, and to log",
     "cli/commands/report.py": "for people to read",
