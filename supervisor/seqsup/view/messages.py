@@ -44,8 +44,8 @@ def say(event: Event) -> Message | None:
             return Message(INFO, "▶", "started", f"attempt {attempt}" if attempt > 1 else "")
         case events.SessionReported(session=session):
             return Message(DEBUG, "▶", "session", session)
-        case events.AgentProgress():
-            return None
+        case events.AgentProgress(conversation=conversation):
+            return Message(DEBUG, "▶", "works", f"turn {conversation.turns}")
         case events.LeaderEnded(outcome=outcome):
             ended = ending(outcome.exit)
             text = f"{ended}, as expected; checking for leftover processes"
