@@ -8,10 +8,12 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from msgspec.structs import replace
 
 from seqsup.dialects.stream import EventStream
+from seqsup.errors import SeqsupError
 from seqsup.model.conversation import Conversation
 from seqsup.model.events import AnyEvent, SessionReported
 from seqsup.model.plan import Step
@@ -135,7 +137,8 @@ class StreamWatch:
         self.conversation = self._brief(self._stream.conversation)
         if (session := self.conversation.session) and session != self._session:
             self._session = session
-            self._emit(SessionReported(agent=self._agent, attempt=self._attempt, session=session))
+            with suppress(SeqsupError):  # a journal that fails stops the run at its next event
+                self._emit(SessionReported(agent=self._agent, attempt=self._attempt, session=session))
 
     def _brief(self, conversation: Conversation) -> Conversation:
         if self._gaps:
