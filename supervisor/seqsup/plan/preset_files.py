@@ -13,8 +13,16 @@ _LARGEST = 1024 * 1024  # bytes
 
 def preset_files(folder: Path) -> dict[str, Path]:
     """Return the file of each preset by its name, for a profile in this folder. The nearest to the profile wins."""
-    own = (file for place in (user_folder(), folder / "presets") for file in sorted(place.glob("*.toml")))
-    return {file.stem: file for file in (*sorted(FOLDER.glob("*.toml")), *own)}
+    own = (file for place in (user_folder(), folder / "presets") for file in _files(place))
+    return {file.stem: file for file in (*_files(FOLDER), *own)}
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the presets in a folder; none if it is absent, or of another user who does not let us read it."""
+    try:
+        return sorted(folder / name for name in os.listdir(folder) if name.endswith(".toml"))  # noqa: PTH208
+    except OSError:
+        return []
 
 
 def presets_for(folder: Path) -> dict[str, Preset]:
