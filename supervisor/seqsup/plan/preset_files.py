@@ -18,7 +18,7 @@ def preset_files(folder: Path) -> dict[str, Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Return the presets in a folder; none if it is absent, or of another user who does not let us read it."""
+    """Return the presets in a folder; none if it is absent, or if this user may not read it."""
     try:
         return sorted(folder / name for name in os.listdir(folder) if name.endswith(".toml"))  # noqa: PTH208
     except OSError:
