@@ -60,6 +60,7 @@ def test_words_are_a_prompt_for_the_cli_of_a_preset(seqsup: Cli, tmp_path: Path)
         (["--preset", "qwen", "x"], 127, "--preset: no program qwen on PATH"),
         (["--preset", "node", "x"], 125, "--preset: node takes no prompt"),
         (["--preset", "claude", " "], 125, "the prompt: empty"),
+        (["--preset", "claude"], 125, 'incomplete: seqsup run --preset claude "PROMPT"'),
         (["--model", "m", "--", "true"], 125, "--model goes with --preset"),
     ],
 )

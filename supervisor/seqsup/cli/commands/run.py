@@ -49,7 +49,7 @@ from seqsup.state.run_folder import straight
 @click.option("--name", metavar="NAME", help="Name in status and logs. Default: the program's.")
 @click.option("--no-wait", is_flag=True, help="Exit with 125 instead of waiting if another run is active.")
 @log_options
-@click.argument("command", nargs=-1, required=True, metavar="-- CMD [ARG]...")
+@click.argument("command", nargs=-1, metavar="-- CMD [ARG]...")
 def run(
     preset: str | None, model: str | None, soft: str | None, hard: str | None, retries: int, timeout: str | None,
     name: str | None, no_wait: bool, log_level: str | None, log_format: str, command: tuple[str, ...],
@@ -76,6 +76,10 @@ def run(
     """
     if model is not None and preset is None:
         raise click.UsageError("--model goes with --preset")
+    if not command and preset is not None:
+        raise click.UsageError(f'incomplete: seqsup run --preset {preset} "PROMPT"')
+    if not command:
+        raise click.UsageError("incomplete: seqsup run -- CMD")
     try:
         plan = for_command(
             command, preset=preset, model=model, name=name, soft=soft, hard=hard, retries=retries, timeout=timeout
