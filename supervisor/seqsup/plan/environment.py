@@ -40,7 +40,7 @@ def of_agent(
     step: Step, number: int, ours: Mapping[str, str], marks: Mapping[str, str], artifacts: Path, previous: Path | None
 ) -> dict[str, str]:
     """`ours` is the supervisor's own. An agent session that started the supervisor is not the agent's."""
-    outer = session_variables()
+    outer = session_variables().union(step.preset.session_env if step.preset is not None else ())
     ours = {name: value for name, value in ours.items() if name not in outer}
     env = {
         **(step.preset.env if step.preset is not None else {}),

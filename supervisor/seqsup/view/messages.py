@@ -181,7 +181,7 @@ def _(event: events.AttemptEnded) -> Message:
         more = "" if reason is Reason.HALTED else _spaced(outcome.why, processes(outcome.processes))
     else:
         text = _spaced(how, seconds)
-        more = outcome.why.removeprefix(how).removeprefix(": ")
+        more = outcome.why.removeprefix(how).lstrip(":, ")
     # Of what does not fit, the log's file and the table have all
     first = peak if reason in OF_MEMORY else ""
     rest = _spaced(more, "" if first else peak)

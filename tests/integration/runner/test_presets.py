@@ -18,7 +18,7 @@ from helpers.profiles import agent, of, parsed, proven, reasons, shell, write
 from helpers.supervised import step, tried
 from helpers.waiting import wait_for
 from seqsup.model.events import StopSent
-from seqsup.model.preset import read_preset
+from seqsup.model.preset import Preset, read_preset
 from seqsup.model.profile import AgentTable
 from seqsup.model.reason import Reason
 from seqsup.profile.complaint import ProfileError
@@ -57,8 +57,10 @@ def test_its_variables_are_set_and_the_users_own_win(tmp_path: Path, monkeypatch
 def test_variables_of_an_outer_session_do_not_reach_an_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CLAUDECODE", "CODEX_THREAD_ID"):
         monkeypatch.setenv(name, "outer")
-    own = step("sh", "-c", 'echo "<$CLAUDECODE$CODEX_THREAD_ID>"', cwd=tmp_path, env={"CODEX_THREAD_ID": "mine"})
-    assert tried(own, tmp_path / "run").stdout == "<mine>\n"
+    monkeypatch.setenv("MYCLI_SESSION", "outer")
+    said, env = 'echo "<$CLAUDECODE$MYCLI_SESSION$CODEX_THREAD_ID>"', {"CODEX_THREAD_ID": "mine"}
+    users = Preset(title="My CLI", session_env=("MYCLI_SESSION",))
+    assert tried(step("sh", "-c", said, cwd=tmp_path, env=env, preset=users), tmp_path / "run").stdout == "<mine>\n"
 
 
 def test_cli_ends_by_the_signals_of_its_preset_and_that_is_no_success(tmp_path: Path) -> None:

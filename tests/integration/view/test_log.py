@@ -257,6 +257,12 @@ def test_exit_code_is_shown_once() -> None:
     assert [line.text for line in lines if line.word == Reason.FAILED] == ["exit 3  1 s"]
 
 
+def test_reason_that_goes_with_exit_0_begins_without_a_comma() -> None:
+    told = Told().ended("a", Reason.FAILED, why="exit 0, but it reported: no", exit_code=0)
+    [line] = filter(None, (say(recorded.body) for recorded in told.events))
+    assert line.more.startswith("but it reported: no")
+
+
 def test_memory_that_a_chain_left_is_reported_once() -> None:
     ended = ChainEnded(
         chain=1, agents=2, reached=True, seconds=0.1, available=3 * GIB, baseline=5 * GIB, owned=20 * MIB
