@@ -1,4 +1,4 @@
-"""Conversations of agent CLIs: which attempt resumes one, and what the resumed turn is told. Pure."""
+"""Conversations of agent CLIs: which attempt resumes one, and the prompt of the resumed turn. Pure."""
 
 import re
 from collections.abc import Sequence
