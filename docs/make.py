@@ -50,7 +50,6 @@ def documents() -> dict[str, str]:
         "docs/reference/presets.md": _presets((ROOT / "docs/reference/presets.md").read_text()),
         "man/seqsup.1": "\n".join(_man()) + "\n",
         "profiles/seqsup.schema.json": json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
-        "profiles/seqsup-preset.schema.json": json.dumps(preset_schema(), indent=2, ensure_ascii=False) + "\n",
     }
 
 

@@ -72,6 +72,6 @@ def test_the_nearest_to_the_profile_wins(seqsup: Cli, config: Path, tmp_path: Pa
 def test_root_refuses_one_that_another_user_can_change(seqsup: Cli, config: Path, tmp_path: Path) -> None:
     profile = write(tmp_path, {"name": "a", "preset": "mine", "prompt": "go"}, agent("b", ["true"]))
     (config / "mine.toml").chmod(0o666)
-    refused = seqsup("plan", profile, env={"COLUMNS": "300"})
+    refused = seqsup("plan", profile)
     assert refused.code == 2
-    assert f"every user can write {config}/mine.toml; chmod go-w" in refused.stderr
+    assert f"every user can write {config}/mine.toml; chmod go-w" in " ".join(refused.stderr.split())

@@ -1,4 +1,4 @@
-"""`seqsup schema`: the JSON Schema of profiles."""
+"""`seqsup schema`: the JSON Schema of profiles and of presets."""
 
 import json
 
@@ -6,7 +6,8 @@ import click
 
 
 @click.command(short_help="Print the JSON Schema of profiles, for editors.")
-def schema() -> None:
+@click.option("--preset", is_flag=True, help="Print the schema of presets instead.")
+def schema(preset: bool) -> None:
     """Print the JSON Schema of profiles; an editor completes and checks with it.
 
     \b
@@ -14,6 +15,6 @@ def schema() -> None:
     and as the first line of a profile:
     #:schema ./seqsup.schema.json
     """
-    from seqsup.profile.schema import schema as describe
+    from seqsup.profile.schema import preset_schema, schema
 
-    click.echo(json.dumps(describe(), indent=2, ensure_ascii=False))
+    click.echo(json.dumps(preset_schema() if preset else schema(), indent=2, ensure_ascii=False))
