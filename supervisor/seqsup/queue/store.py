@@ -1,0 +1,91 @@
+"""What every queue can do, wherever its jobs are kept."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from seqsup.errors import Refused, SeqsupError
+from seqsup.model.enums import Halt
+from seqsup.queue.jobs import Job, NewJob, Result, Taken
+
+
+class QueueError(Refused):
+    """The queue cannot be used: the message says why, and what to do. Nothing was changed."""
+
+
+class NoSuchJob(SeqsupError):
+    """The queue has no job of this number."""
+
+
+class Lease(Protocol):
+    """A worker's hold on one job, while it is carried out."""
+
+    taken: Taken
+
+    def begin(self, run: str, state_dir: str) -> None:
+        """Record which run carries the job out."""
+
+    def note(self, text: str) -> None:
+        """Record what the job does now, for `seqsup queue`. Lost notes do no harm."""
+
+    def wanted(self) -> Halt:
+        """Return how soon the job must end: because it was stopped, or because this worker has lost it."""
+
+
+CarryOut = Callable[[Lease], Awaitable[Result]]
+"""Carry a job out and return its result. It looks at `lease.wanted()` several times a second."""
+
+
+class Queue(Protocol):
+    """A queue of jobs. Each call is one transaction: all of it happens, or nothing. QueueError: nothing happened.
+
+    The order is: priority, then `first`, then age.
+    """
+
+    address: str  # for people, without a password
+
+    def add(self, jobs: Sequence[NewJob]) -> list[int]:
+        """Add jobs, and return their numbers. NoSuchJob: `after` names an unknown one. SeqsupError: a failed one."""
+
+    def job(self, number: int) -> Job:
+        """NoSuchJob: there is none."""
+
+    def jobs(self, *, over: int = 20) -> list[Job]:
+        """Return all jobs that are not over in the order in which they will run, and the last `over` that are."""
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of jobs in each state."""
+
+    def drop(self, number: int, *, now: bool = False) -> Job:
+        """Cancel a job that is not over. One that runs ends after its agent, or `now`. Return it as it is then."""
+
+    def first(self, number: int) -> Job:
+        """Put a job that has not started at the head of its priority."""
+
+    def retry(self, number: int) -> Job:
+        """Make a failed or cancelled job ready again, under the same number."""
+
+    def pause(self, paused: bool) -> None:
+        """Have workers take no further job, or take jobs again."""
+
+    def paused(self) -> bool: ...
+
+    async def serve(
+        self, worker: str, carry_out: CarryOut, *, slots: int, until_empty: bool, open_now: Callable[[], bool],
+        stop: "Stop",
+    ) -> None:  # fmt: skip
+        """Take jobs and carry them out, at most `slots` at a time, until `stop` wants an end, or with `until_empty`
+        until no job can become ready by itself.
+
+        First settle what an earlier worker of this name left. `open_now` says whether jobs may be taken at this time of
+        day. The result of a job is on this machine's disk before it is accepted.
+        """
+
+    def close(self) -> None: ...
+
+
+class Stop(Protocol):
+    """A worker's end, as its signals want it."""
+
+    halt: Halt
+
+    def subscribe(self, subscriber: Callable[..., None]) -> object: ...
