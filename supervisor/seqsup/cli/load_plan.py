@@ -112,7 +112,7 @@ def _survey(profile: Profile, folder: Path, choice: Choice, *, but: Set[int] = f
         homeless = str(error)
     survey = gather(
         profile, folder=str(folder), task=choice.task, environ=os.environ, state_dir=state, but=but,
-        earlier=choice.earlier,
+        earlier=choice.earlier, copies=choice.items,
     )  # fmt: skip
     if homeless:
         survey.problems["run", "state_dir"] = homeless

@@ -148,7 +148,7 @@ class CompanionStart(Struct, frozen=True, kw_only=True):
     name: str
     command: tuple[str, ...]
     cwd: str
-    env: dict[str, str]
+    env: dict[str, str]  # as a step's, with secrets that only the run fills in
     ready: Readiness
     restart_every: int
     hard: int | None
@@ -220,7 +220,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     disk_floor: int | str | None = "auto"  # bytes
     output_max: int | None = None  # bytes kept of each stream of a hook or a companion
     notes: tuple[str, ...]  # advice
-    missing: tuple[str, ...] = ()  # programs that are not installed, if it is only looked at: start refuses
+    missing: tuple[str, ...] = ()  # programs and secrets that are missing, if it is only looked at: start refuses
     hooks: Hooks
     notify: Notify
     companions: tuple[CompanionStart, ...]

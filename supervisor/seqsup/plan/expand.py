@@ -65,10 +65,10 @@ def numbered(name: str, items: Iterable[str], earlier: Mapping[str, str | None])
     numbers: defaultdict[str | None, list[int]] = defaultdict(list)
     last = 0
     for copy, item in earlier.items():
-        base, _, number = copy.rpartition(".")
-        if base == name and number.isdecimal():
-            numbers[item].append(int(number))
-            last = max(last, int(number))
+        if is_copy(copy, name):
+            number = int(copy.rpartition(".")[2])
+            numbers[item].append(number)
+            last = max(last, number)
     found = {}
     for item in items:
         if had := numbers.get(shown(item)):
@@ -77,6 +77,12 @@ def numbered(name: str, items: Iterable[str], earlier: Mapping[str, str | None])
             own = last = last + 1
         found[f"{name}.{own}"] = item
     return found
+
+
+def is_copy(copy: str, name: str) -> bool:
+    """Return whether this is a name of a copy of an agent with for_each."""
+    base, _, number = copy.rpartition(".")
+    return base == name and number.isdecimal()
 
 
 def expand(table: AgentTable, copies: Mapping[str, str] | None, folder: str, task: str) -> list[ExpandedAgent]:

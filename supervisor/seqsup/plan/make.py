@@ -16,7 +16,7 @@ from seqsup.node import flags
 from seqsup.plan.expand import ExpandedAgent, expand
 from seqsup.plan.mentions import DEADLINE, too_slow
 from seqsup.plan.notes import notes
-from seqsup.plan.objections import no_items, not_installed, objections, refuse_no_task
+from seqsup.plan.objections import no_items, no_secrets, not_installed, objections, refuse_no_task
 from seqsup.plan.select import NO_ITEMS, NO_WORD, Choice, Selection, chosen, select
 from seqsup.plan.survey import AgentSurvey, Survey
 from seqsup.profile import placeholders
@@ -51,6 +51,8 @@ def make(profile: Profile, survey: Survey, *, choice: Choice, state_dir: str) ->
     taken = [agent for some in expanded.values() for agent in some if agent.name not in skips]
     present = [agent for agent in taken if not (choice.any_program and survey.agents[agent.name].missing)]
     wrong = [*survey.problems.items(), *objections(profile, survey, present)]
+    if not choice.any_program:
+        wrong += no_secrets(profile, survey, taken).items()
     if not choice.any_items:
         wrong += no_items(profile, survey, [table.name for table in ordered if skips.get(table.name) == NO_ITEMS])
     if wrong:
@@ -90,6 +92,7 @@ def _resolved(
     profile: Profile, survey: Survey, choice: Choice, selection: Selection, contents: Mapping[str, str], state_dir: str
 ) -> Plan:
     run, taken = profile.run, selection.taken
+    secrets = [why.replace("\n", ": ") for why in no_secrets(profile, survey, taken).values()]
     values = _of_expanded(selection.names)
     spawns = run.mode != ARTIFACT_ONLY
     lanes = spawns and run.concurrency > 1
@@ -117,7 +120,7 @@ def _resolved(
         execution_mode=LANES if lanes else run.mode,
         concurrency=run.concurrency if lanes else 1,
         admit_learned=lanes and run.admit == "learned",
-        missing=tuple(not_installed(survey, taken).values()),
+        missing=(*not_installed(survey, taken).values(), *secrets),
         notes=tuple(dict.fromkeys(notes(profile, survey, selection))),
         metrics=_metrics(profile, survey),
         hooks=_hooks(profile, survey, spawns=spawns),
@@ -131,7 +134,7 @@ def _companion(companion: CompanionTable, profile: Profile, survey: Survey) -> C
         name=companion.name,
         command=companion.command,
         cwd=str(PurePosixPath(survey.folder, companion.cwd)),
-        env=companion.env,
+        env={name: placeholders.escape_but_secrets(text) for name, text in companion.env.items()},
         ready=companion.ready,
         restart_every=companion.restart_every or profile.run.chain,
         hard=companion.memory.hard,

@@ -33,6 +33,20 @@ def objections(profile: Profile, survey: Survey, agents: Iterable[ExpandedAgent]
             yield (*at, *inner), message
 
 
+def no_secrets(profile: Profile, survey: Survey, agents: Iterable[ExpandedAgent]) -> dict[KeyPath, str]:
+    """Return what is wrong with the first key that names each missing secret."""
+    taken = {agent.table.name for agent in agents}
+    named = [(("agents", n), table.env) for n, table in enumerate(profile.agents) if table.name in taken]
+    named += [(("companions", n), table.env) for n, table in enumerate(profile.companions)]
+    found: dict[str, KeyPath] = {}
+    for at, env in named:
+        for variable, text in env.items():
+            for name in placeholders.secrets([placeholders.escape_foreign(text)]):
+                found.setdefault(name, (*at, "env", variable))
+    missing = survey.missing_secrets
+    return {at: f"secret {name} {missing[name]}" for name, at in found.items() if name in missing}
+
+
 def not_installed(survey: Survey, agents: Iterable[ExpandedAgent]) -> dict[str, str]:
     """Return by missing program what is to be done, and how many agents need it."""
     need: dict[str, list[str]] = {}
@@ -109,5 +123,6 @@ def with_objections(error: ProfileError, rest: Rest, survey: Survey, task: str) 
     tables = [table for n, table in enumerate(rest.profile.agents) if n not in rest.unknown_agents]
     agents = [agent for table in tables for agent in expand(table, survey.items.get(table.name), survey.folder, task)]
     wrong = [*survey.problems.items(), *objections(rest.profile, survey, agents)]
+    wrong += no_secrets(rest.profile, survey, agents).items()
     more = complaints(rest.profile, [(at, message) for at, message in wrong if at not in rest.wrong])
     return ProfileError(sorted(dict.fromkeys((*error.complaints, *more)), key=lambda complaint: complaint.line or 0))

@@ -6,7 +6,7 @@ from pathlib import Path
 from seqsup.model.preset import FOLDER, Preset, built_in
 from seqsup.profile.complaint import Complaint, ProfileError
 from seqsup.profile.preset_text import parse_preset
-from seqsup.state.run_folder import at_home
+from seqsup.state.run_folder import config_dir
 
 _LARGEST = 1024 * 1024  # bytes
 
@@ -58,5 +58,4 @@ def read_file(file: Path) -> Preset:
 
 def user_folder() -> Path:
     """Return the folder of the user's presets."""
-    config = Path(os.environ.get("XDG_CONFIG_HOME", ""))
-    return (config if config.is_absolute() else at_home("~/.config")) / "seqsup" / "presets"
+    return config_dir() / "presets"

@@ -30,7 +30,8 @@ from seqsup.node.binary import NoAnswer, probe
 from seqsup.node.detect import Detector, detect, find
 from seqsup.plan.as_root import unsafe
 from seqsup.plan.environment import added, inherited
-from seqsup.plan.expand import ExpandedAgent, expand, numbered
+from seqsup.plan.expand import ExpandedAgent, expand, is_copy, numbered
+from seqsup.plan.secrets import look_up
 from seqsup.profile import placeholders
 from seqsup.profile.words import OPERATORS
 from seqsup.text import natural
@@ -72,6 +73,7 @@ class Survey(Struct, frozen=True, kw_only=True):
     exposed: Exposure | None = None  # where another user can change the profile
     nodes: dict[str, str] = field(default_factory=dict)  # companion -> the Node that it, or what it starts, would find
     listen: str | None = LISTEN  # where figures are served unless the profile says so
+    missing_secrets: dict[str, str] = field(default_factory=dict)  # name -> why it has no value, and the remedy
 
 
 class _Unreadable(Exception):
@@ -81,10 +83,12 @@ class _Unreadable(Exception):
 def gather(
     profile: Profile, *, folder: str, task: str, environ: Mapping[str, str], state_dir: str | None = None,
     but: Set[int] = frozenset(), earlier: Mapping[str, str | None] = MappingProxyType({}),
+    copies: Mapping[str, str] = MappingProxyType({}),
 ) -> Survey:  # fmt: skip
     """Look for all agents of the profile but those at these places, of which not enough is known.
 
-    `earlier` are the agents of the run that is resumed, with their items.
+    `earlier` are the agents of the run that is resumed, with their items. `copies` are those that there are of agents
+    with for_each, with their items; without any they are looked for.
     """
     items: dict[str, dict[str, str]] = {}
     agents: dict[str, AgentSurvey] = {}
@@ -105,7 +109,9 @@ def gather(
         if n in but:
             continue
         account = accounts.get(table.user or profile.run.user)
-        if table.for_each is not None:
+        if table.for_each is not None and copies:
+            items[table.name] = {copy: item for copy, item in copies.items() if is_copy(copy, table.name)}
+        elif table.for_each is not None:
             try:
                 with users.acting_as(account):
                     items[table.name] = numbered(table.name, _items(table, folder), earlier)
@@ -130,7 +136,13 @@ def gather(
         folder=folder, memory=total(), items=items, agents=agents, problems=problems, listen=serving(environ),
         account=run_account, nodes=nodes, exposed=exposed,
         hooks_account=accounts.get(profile.hooks.user or profile.run.user),
+        missing_secrets=look_up(_secrets(profile), environ).missing,
     )  # fmt: skip
+
+
+def _secrets(profile: Profile) -> list[str]:
+    environments = [each.env for each in profile.agents] + [each.env for each in profile.companions]
+    return placeholders.secrets(placeholders.escape_foreign(text) for env in environments for text in env.values())
 
 
 def _unfit_files(metrics: MetricsTable, folder: str) -> dict[KeyPath, str]:

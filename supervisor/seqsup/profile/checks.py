@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from graphlib import CycleError
 from urllib.parse import urlsplit
 
@@ -27,6 +27,8 @@ _TAKEN = re.compile(r"lock|members|queue|killed|paused|summaries\.md|memory\.ndj
 _HTTP = re.compile(r"https?://[^/\s]+(/\S*)?")
 _GATEWAY = re.compile(rf"{_HTTP.pattern}|(?!https?:)[^/\s]+(/\S*)?")
 _VARIABLE = re.compile(r"[^=\0]+")
+_SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_WRITTEN = ("SEQSUP_", "MALLOC_")  # variables that node/stand_in.py writes into a script
 _SET = re.compile(r"\[!?+\]?+[^\]]*+\]")  # of a glob, as fnmatch reads it
 _CIRCLES = 10  # of `needs`: each takes another look at all of them
 _LONGEST_GAP = 60.0  # seconds
@@ -198,6 +200,43 @@ def _placeholders(profile: Profile) -> Wrong:
                 yield ("agents", n, *at), _misplaced(wrong, slips)
 
 
+def secrets(raw: object) -> Wrong:
+    """Find each {secret:NAME} that would not be replaced, in all texts of a profile as they were read."""
+    left: list[tuple[KeyPath, object]] = [((), raw)]  # they may be nested deeper than Python calls
+    while left:
+        at, value = left.pop()
+        if isinstance(value, str) and "{" in value:
+            yield from ((at, why) for why in _secret(value, at))
+        elif isinstance(value, (Mapping, list)):
+            left += (
+                ((*at, key), each) for key, each in (value.items() if isinstance(value, Mapping) else enumerate(value))
+            )
+
+
+def _secret(text: str, at: KeyPath) -> Iterator[str]:
+    is_env = len(at) == 4 and at[0] in ("agents", "companions") and at[2] == "env"
+    if is_env and at[0] == "companions":  # those of agents are found with all their placeholders
+        near = {wrong: meant for wrong, meant in placeholders.slips(text) if meant.startswith("{secret:")}
+        near |= {
+            placeholders.spell(*each): placeholders.spell_meant(*each) for each in placeholders.written(text)
+            if not placeholders.known(*each) and placeholders.meant(each[0]) == placeholders.SECRET
+        }  # fmt: skip
+        if near:
+            yield _misplaced({}, near)
+    for name, argument in placeholders.written(text):
+        if name != placeholders.SECRET or argument is None:
+            continue
+        written = placeholders.spell(name, argument)
+        if not is_env:
+            quoted = f"write {placeholders.quote(written)} if the braces are text"
+            yield f"{written} is replaced only in env of an agent or a companion\nset it there, or {quoted}"
+        elif not _SECRET_NAME.fullmatch(argument):
+            yield f"{written}: a secret's name has ASCII letters, digits and '_', and begins with no digit"
+        elif (variable := str(at[3])).startswith(_WRITTEN):
+            begin = variable.partition("_")[0]
+            yield f"{written}: seqsup writes variables that begin with {begin}_ to a file\nchoose another variable"
+
+
 def _misplaced(wrong: dict[str, str], slips: dict[str, str]) -> str:
     """Return one complaint for all placeholders of a text that are wrong, and for slips with what was meant."""
     told, hint = [*wrong.values()], ""
@@ -210,6 +249,8 @@ def _misplaced(wrong: dict[str, str], slips: dict[str, str]) -> str:
 
 def _placeholder(agent: AgentTable, key: str, name: str, argument: str | None, rank: dict[str, int]) -> str | None:
     written = placeholders.spell(name, argument)
+    if name == placeholders.SECRET:
+        return None  # see `secrets`
     if name == "item" and not agent.for_each:
         return "{item} is available only in an agent with for_each"
     if name not in ("item", "task") and key not in ("command", "prompt", "args", "env", "stdin"):

@@ -10,7 +10,7 @@ from seqsup.model.kinds import KeyPath
 from seqsup.model.preset import Preset, built_in, presets_by_program
 from seqsup.model.profile import AUTO, SHARED, AgentTable, MemoryTable, Profile
 from seqsup.profile import fields
-from seqsup.profile.checks import check
+from seqsup.profile.checks import check, secrets
 from seqsup.profile.complaint import Complaint, ProfileError, Rest, complaints, mark, spell
 from seqsup.profile.limits import disorder, resolve
 from seqsup.profile.lines import Span
@@ -51,6 +51,8 @@ def from_tables(
     presets = built_in() if presets is None else presets
     wrong: dict[KeyPath, str] = {}  # the first complaint of a key is its cause
     given = fields.read(Profile, raw, (), wrong.setdefault)
+    for at, message in secrets(raw):
+        wrong.setdefault(at, message)
     agents = given.setdefault("agents", ())
     source = {"file": file, "text": text}
     for n, agent in enumerate(agents):

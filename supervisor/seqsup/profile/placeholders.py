@@ -1,4 +1,5 @@
 """Placeholders of commands, stdin, environment: {task} {item} {summary:AGENT} {artifacts:AGENT} {artifacts}.
+Of the environment alone: {secret:NAME}.
 
 All other braces are themselves: JSON, templates, object literals, find's `{}`, the shell's `${HOME}`. Before a
 placeholder, `{{` is one brace: `{{task}` is the text `{task}`. What is nearly a placeholder is a slip.
@@ -8,7 +9,7 @@ The plan fills in what it knows (`fill`) and the result is still such a text, fo
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
 _NAME = "[A-Za-z_][A-Za-z0-9_-]*"
@@ -16,8 +17,9 @@ _PLACEHOLDER = re.compile(rf"\{{\{{|\{{({_NAME})(?::([^{{}}]*))?\}}")
 _BRACES = re.compile(rf"(\$?)(\{{+)(\s*({_NAME})(?:\s*:\s*([\w.-]*))?\s*)?(\}}*)")
 PLAIN = ("task", "item", "artifacts")
 OF_AGENT = ("summary", "artifacts")
+SECRET = "secret"
+_WITH_ARGUMENT = (*OF_AGENT, SECRET)
 _NEAR = 0.75  # likeness of `taks` to `task`; `system` and `item` have 0.6
-FORMS = "{task}, {item}, {summary:AGENT}, {artifacts:AGENT} and {artifacts}"
 
 Values = dict[tuple[str, str | None], str]
 
@@ -45,6 +47,21 @@ def escape_foreign(text: str) -> str:
     return _BRACES.sub(lambda match: match[0] if _is_ours(match) else match[0].replace("{", "{{"), text)
 
 
+def escape_but_secrets(text: str) -> str:
+    """Double all braces but those of {secret:NAME}, in what the user wrote where there are no other placeholders."""
+
+    def kept(match: re.Match[str]) -> bool:
+        return _is_ours(match) and match[4] == SECRET
+
+    return _BRACES.sub(lambda match: match[0] if kept(match) else match[0].replace("{", "{{"), text)
+
+
+def secrets(texts: Iterable[str]) -> list[str]:
+    """Return the names of the secrets in texts of the plan, each once."""
+    named = (argument for text in texts for name, argument in found(text) if name == SECRET)
+    return list(dict.fromkeys(filter(None, named)))
+
+
 def quote(text: str) -> str:
     """Return a text as a profile writes it, without placeholders: `escape_foreign` and `finish` give it back."""
     return _BRACES.sub(lambda match: match[0].replace("{", "{{") if _is_ours(match) else match[0], text)
@@ -62,7 +79,7 @@ def _is_ours(match: re.Match[str]) -> bool:
     if _has_blanks(match):
         return argument != "" and known(name, argument)
     near = meant(name)
-    return near is not None if argument is None else near in OF_AGENT
+    return near is not None if argument is None else near in _WITH_ARGUMENT
 
 
 def _slipped(match: re.Match[str]) -> bool:
@@ -77,11 +94,11 @@ def _has_blanks(match: re.Match[str]) -> bool:
 @cache
 def meant(name: str) -> str | None:
     """Return the placeholder's name that this one is, or is near."""
-    if name in (*PLAIN, *OF_AGENT):
+    if name in (*PLAIN, *_WITH_ARGUMENT):
         return name
     from difflib import get_close_matches  # few texts need it
 
-    return next(iter(get_close_matches(name.lower(), (*PLAIN, *OF_AGENT), 1, _NEAR)), None)
+    return next(iter(get_close_matches(name.lower(), (*PLAIN, *_WITH_ARGUMENT), 1, _NEAR)), None)
 
 
 def spell(name: str, argument: str | None) -> str:
@@ -92,11 +109,11 @@ def spell_meant(name: str, argument: str | None) -> str:
     """Return the placeholder that this one is near."""
     near = meant(name) or ""
     wants = near not in PLAIN or (argument is not None and near in OF_AGENT)
-    return spell(near, (argument or "AGENT") if wants else None)
+    return spell(near, (argument or ("NAME" if near == SECRET else "AGENT")) if wants else None)
 
 
 def known(name: str, argument: str | None) -> bool:
-    return name in (PLAIN if argument is None else OF_AGENT)
+    return name in (PLAIN if argument is None else _WITH_ARGUMENT)
 
 
 def escape(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from seqsup.model.kinds import KeyPath
 from seqsup.model.preset import SLOTS, Preset, PromptForm
 from seqsup.model.profile import AUTO, Profile
-from seqsup.profile import fields
+from seqsup.profile import fields, placeholders
 from seqsup.profile.complaint import ProfileError, complaints
 from seqsup.profile.parse import keys_of_preset, tables
 from seqsup.text import nearest
@@ -43,6 +43,9 @@ def _mistakes(preset: Preset) -> Wrong:
             yield from _pattern((key, n), pattern)
     for n, pattern in enumerate(preset.usage_limit):
         yield from _pattern(("usage_limit", n), pattern, _GROUPS)
+    for name, value in preset.env.items():
+        if any(each == placeholders.SECRET for each, _ in placeholders.written(value)):
+            yield ("env", name), "a preset has no secrets\nset this variable in env of an agent"
     if preset.dialect is not None and preset.prompt is None:
         yield ("dialect",), "a stream needs the words that ask for it\nadd [prompt] with command and stream"
     if preset.prompt is not None:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from msgspec import Struct
 from seqsup.containment.cgroup.tiers import Chosen
 from seqsup.errors import SeqsupError
 from seqsup.model.plan import Plan, Step
-from seqsup.profile.placeholders import finish
+from seqsup.plan.secrets import secrets_of
+from seqsup.profile.placeholders import SECRET, finish
 from seqsup.runner import bench_agent_main
 from seqsup.runner.bench_box import TICK, Box
 from seqsup.state.run_folder import tail
@@ -92,13 +93,17 @@ def of_plan(plan: Plan, folder: Path) -> Bench:
     assert plan.profile is not None
     if step := next((step for step in plan.steps if step.account is not None), None):
         raise SeqsupError(f"{step.name} runs as another user (run.user), which bench cannot do: leave run.user out")
-    jobs = tuple(_job(step, folder) for step in plan.steps)
+    secrets = secrets_of(plan)
+    jobs = tuple(_job(step, folder, secrets) for step in plan.steps)
     return Bench(plain=jobs, leaving=jobs, profile=plan.profile, task=plan.task)
 
 
-def _job(step: Step, folder: Path) -> Job:
+def _job(step: Step, folder: Path, secrets: Mapping[str, str]) -> Job:
+    def value(name: str, argument: str | None) -> str:
+        return secrets[argument or ""] if name == SECRET else str(folder) if name == "artifacts" else ""
+
     def final(text: str) -> str:
-        return finish(text, lambda name, _: str(folder) if name == "artifacts" else "")
+        return finish(text, value)
 
     stdin = final(step.stdin or "").encode() if step.stdin_file is None else Path(step.stdin_file).read_bytes()
     return Job(

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from seqsup.host.users import open_way
 from seqsup.model.plan import Step
 from seqsup.model.run_view import RunView
-from seqsup.profile.placeholders import finish
+from seqsup.profile.placeholders import SECRET, finish
 from seqsup.runner.side_process import Site
 from seqsup.runner.workspace import AttemptPaths
 from seqsup.state.artifacts import Summaries, summary
@@ -16,10 +16,12 @@ from seqsup.state.run_folder import ARTIFACTS, SUMMARIES, private
 
 
 class Inputs:
-    def __init__(self, site: Site, companions: Mapping[str, str], view: Callable[[], RunView]) -> None:
+    def __init__(
+        self, site: Site, companions: Mapping[str, str], secrets: Mapping[str, str], view: Callable[[], RunView]
+    ) -> None:  # fmt: skip
         """`companions` are variables by which agents find them."""
         self._site, self._folder = site, site.folder
-        self._companions, self._view = companions, view
+        self._companions, self._secrets, self._view = companions, secrets, view
         self._summaries = Summaries(self._folder / SUMMARIES)
         self.standing: dict[str, Path] = {}  # in an artifact-only run: folders that represent agents, from earlier runs
 
@@ -40,6 +42,8 @@ class Inputs:
             self._summaries.hand_to(step.account.uid, step.account.gid)
 
         def value(name: str, agent: str | None) -> str:
+            if name == SECRET:
+                return self._secrets[agent or ""]
             if name == "summary":
                 return summary(self._last_folder(agent or step.name))
             return str(self._last_folder(agent) / ARTIFACTS if agent else paths.artifacts)

@@ -3,6 +3,7 @@
 import os
 import platform
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from seqsup.model.reason import Reason
 from seqsup.model.run_view import AgentState, RunView
 from seqsup.node import stand_in
 from seqsup.plan.resume import gone, left_out, resumption
+from seqsup.plan.secrets import with_secrets
 from seqsup.policy import watch
 from seqsup.runner import artifact_only
 from seqsup.runner.admission import Admission
@@ -51,7 +53,8 @@ COMPLETED, GAVE_UP, STOPPED_BY_POLICY, FAULT, AT_USAGE_LIMIT = 0, 1, 4, 70, 75
 
 class Run:
     def __init__(
-        self, plan: Plan, begun: BegunRun, journal: Journal, emitter: Emitter, context: RunContext, containment: Chosen
+        self, plan: Plan, begun: BegunRun, journal: Journal, emitter: Emitter, context: RunContext, containment: Chosen,
+        secrets: Mapping[str, str],
     ) -> None:  # fmt: skip
         """Construct it before the first process of the run: the machine's present figures are what agents may use."""
         self._plan, self._begun, self._journal = plan, begun, journal
@@ -62,7 +65,8 @@ class Run:
         self._members = begun.folder / MEMBERS
         self._ledger = os.open(self._members, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         site = Site(begun.folder, begun.cookie, self._ledger, plan.output_max)
-        self._companions = Companions(plan.companions, site, context, emitter.weigh)
+        companions = [replace(start, env=with_secrets(start, secrets)) for start in plan.companions]
+        self._companions = Companions(companions, site, context, emitter.weigh)
         self._hooks = HookRunner(plan.hooks, site, plan.profile, self._companions.environment, context)
         if plan.hooks.commands:
             emitter.add_reader(self._hooks)
@@ -74,7 +78,7 @@ class Run:
         if plan.concurrency > 1:
             emitter.add_observer(self._admission.observe)
         self._drainer = Drainer(begun.cookie, self._companions.used, lambda: self._view.started or time.time(), context)
-        self._inputs = Inputs(site, self._companions.environment, lambda: self._view)
+        self._inputs = Inputs(site, self._companions.environment, secrets, lambda: self._view)
         self._ok: dict[str, bool] = {}  # by agent, once it is over
 
     def _notifications(self, site: Site) -> "Notifier":

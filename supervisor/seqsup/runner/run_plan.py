@@ -9,6 +9,7 @@ a process: the run owns the process's children.
 import os
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from seqsup.containment import needs
@@ -25,6 +26,7 @@ from seqsup.model.plan import Plan
 from seqsup.model.process_names import processes
 from seqsup.plan.containment import contain
 from seqsup.plan.resume import resumption
+from seqsup.plan.secrets import secrets_of
 from seqsup.runner.begun import BegunRun
 from seqsup.runner.context import RunContext
 from seqsup.runner.emitter import Emitter
@@ -52,6 +54,7 @@ async def run_plan(
     needs.demand()  # before anything is stopped or recorded
     if said := too_few_files():
         raise SeqsupError(f"{said}: raise it")
+    secrets = secrets_of(plan)
     journal = Journal.open(Path(plan.state_dir), write=True)
     began = time.monotonic()
     stop.subscribe(lambda _: wake.poke())
@@ -69,7 +72,7 @@ async def run_plan(
                 return 128 + (stop.signal or signal.SIGINT)
             waited = time.monotonic() - began  # for others: the rest is this run's own work
             await _put_in_order(plan, journal, wake, readers)
-            code = await _with_turn(plan, journal, stop, readers, wake, resume, waited)
+            code = await _with_turn(plan, journal, stop, readers, wake, resume, waited, secrets)
         finally:
             readers.release(code)
             turn.leave()  # the next run need not wait for whatever reads this one
@@ -108,8 +111,9 @@ async def _put_in_order(plan: Plan, journal: Journal, wake: Wake, readers: Reade
 
 
 async def _with_turn(
-    plan: Plan, journal: Journal, stop: StopRequest, readers: Readers, wake: Wake, resume: int | None, waited: float
-) -> int:
+    plan: Plan, journal: Journal, stop: StopRequest, readers: Readers, wake: Wake, resume: int | None, waited: float,
+    secrets: Mapping[str, str],
+) -> int:  # fmt: skip
     """Run the plan; no other run of this queue does anything meanwhile."""
     row = _resumed(journal, resume)
     if row is not None and _complete(journal, row, plan):
@@ -129,7 +133,9 @@ async def _with_turn(
     reaper = Reaper(wake.poke)
     emitter = Emitter(begun.number, journal)
     context = RunContext(reaper, Host(ceilings()), wake, stop, emitter.emit, containment.groups, emitter.observe)
-    run = Run(plan, begun, journal, emitter, context, containment)
+    run = Run(plan, begun, journal, emitter, context, containment, secrets)
+    for name in secrets:  # only what names it gets it
+        os.environ.pop(name, None)
     readers.begin(begun, emitter)
     note = stop.subscribe(lambda request: emitter.note(request))
     kill_file = containment.groups.kill_file if containment.groups is not None else None

@@ -42,6 +42,12 @@ def state_dir() -> Path:
     return straight((home if home.is_absolute() else at_home("~/.local/state")) / "seqsup")
 
 
+def config_dir() -> Path:
+    """Return the folder of the user's own settings: `seqsup` in XDG_CONFIG_HOME, or in ~/.config."""
+    config = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    return (config if config.is_absolute() else at_home("~/.config")) / "seqsup"
+
+
 def at_home(path: str) -> Path:
     """Return the path with ~ replaced by the home folder."""
     try:
