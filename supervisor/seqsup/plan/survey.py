@@ -76,7 +76,7 @@ class Survey(Struct, frozen=True, kw_only=True):
     missing_secrets: dict[str, str] = field(default_factory=dict)  # name -> why it has no value, and the remedy
 
 
-class _Unreadable(Exception):
+class Unreadable(Exception):
     """A file that the profile names cannot be read; the text says why."""
 
 
@@ -114,8 +114,8 @@ def gather(
         elif table.for_each is not None:
             try:
                 with users.acting_as(account):
-                    items[table.name] = numbered(table.name, _items(table, folder), earlier)
-            except _Unreadable as error:
+                    items[table.name] = numbered(table.name, read_items(table, folder), earlier)
+            except Unreadable as error:
                 items[table.name] = {}
                 problems["agents", n, "for_each", "lines"] = str(error)
         for agent in expand(table, items.get(table.name), folder, task):
@@ -224,7 +224,7 @@ class _Look:
         try:
             with users.acting_as(become), _open(Path(agent.stdin_file)) as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
-        except _Unreadable as error:
+        except Unreadable as error:
             if not agent.table.needs:  # else an earlier agent may still write it
                 problems["stdin_file",] = str(error)
             return ""
@@ -308,7 +308,8 @@ def _closed(folder: str) -> str:
     return ""
 
 
-def _items(agent: AgentTable, folder: str) -> tuple[str, ...]:
+def read_items(agent: AgentTable, folder: str) -> tuple[str, ...]:
+    """Return what for_each of an agent lists or finds. Unreadable: its file cannot be read."""
     each = agent.for_each
     assert each is not None
     if each.glob is not None:
@@ -321,7 +322,7 @@ def _items(agent: AgentTable, folder: str) -> tuple[str, ...]:
             text = raw.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = error.object[: error.start].count(b"\n") + 1
-            raise _Unreadable(f"{file.name}:{line}: not UTF-8: save it as UTF-8") from None
+            raise Unreadable(f"{file.name}:{line}: not UTF-8: save it as UTF-8") from None
         return tuple(line.strip() for line in text.splitlines() if line.strip())
     return each.items
 
@@ -330,13 +331,13 @@ def _items(agent: AgentTable, folder: str) -> tuple[str, ...]:
 def _open(file: Path) -> Iterator[BufferedReader]:
     try:
         if not stat.S_ISREG(file.stat().st_mode):  # a pipe would wait for ever
-            raise _Unreadable(f"{file} is not a regular file")
+            raise Unreadable(f"{file} is not a regular file")
         with file.open("rb") as opened:
             yield opened
     except (FileNotFoundError, NotADirectoryError):
-        raise _Unreadable(f"file {file} does not exist") from None
+        raise Unreadable(f"file {file} does not exist") from None
     except OSError as error:
-        raise _Unreadable(f"{file} cannot be read: {error.strerror}") from None
+        raise Unreadable(f"{file} cannot be read: {error.strerror}") from None
 
 
 def _done_as_root(profile: Profile, accounts: Mapping[str | None, Account | None]) -> Iterator[KeyPath]:
