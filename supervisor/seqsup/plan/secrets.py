@@ -1,6 +1,7 @@
 """Secrets: values that a profile names with {secret:NAME} and does not hold. They are read where its agents run."""
 
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,7 @@ from seqsup.errors import SeqsupError
 from seqsup.host.trust import user_name
 from seqsup.model.plan import CompanionStart, Plan
 from seqsup.profile import placeholders
-from seqsup.state.run_folder import config_dir
+from seqsup.state.run_folder import at_once, config_dir
 
 _LARGEST = 1024 * 1024  # bytes
 
@@ -63,9 +64,8 @@ def with_secrets(start: CompanionStart, values: Mapping[str, str]) -> dict[str, 
 
 def _read(file: Path) -> dict[str, str]:
     """ValueError: the file is not to be used; no message contains a part of it."""
-    fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
-    with os.fdopen(fd, "rb") as opened:
-        status = os.fstat(fd)
+    with open(file, "rb", opener=at_once) as opened:  # noqa: PTH123
+        status = os.fstat(opened.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("it is not a regular file")
         if status.st_uid not in (0, os.geteuid()):
@@ -79,10 +79,9 @@ def _read(file: Path) -> dict[str, str]:
     try:
         told = tomllib.loads(raw.decode("utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
-        line = getattr(error, "lineno", None) or _line(str(error))
-        raise ValueError(
-            f'line {line} is not TOML\nwrite NAME = "value" in each line' if line else "not TOML"
-        ) from None
+        line = re.search(r"line \d+", str(error))  # the rest of it may hold a part of a value
+        place = line[0] if line is not None else "it"
+        raise ValueError(f'{place} is not TOML\nwrite NAME = "value" in each line') from None
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8\nsave it as UTF-8") from None
     for name, value in told.items():
@@ -91,8 +90,3 @@ def _read(file: Path) -> dict[str, str]:
         if "\0" in value:
             raise ValueError(f"{name} holds a NUL character, which no variable can carry")
     return told
-
-
-def _line(said: str) -> str:
-    _, found, place = said.rpartition("(at line ")
-    return place.partition(",")[0] if found else ""

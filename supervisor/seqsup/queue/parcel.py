@@ -25,7 +25,7 @@ from seqsup.plan.select import Choice
 from seqsup.profile import placeholders
 from seqsup.profile.complaint import ProfileError, complaints
 from seqsup.queue.jobs import Order
-from seqsup.state.run_folder import private, straight
+from seqsup.state.run_folder import at_once, private, straight
 from seqsup.units import format_size
 
 LARGEST = 1024 * 1024  # bytes of a file
@@ -166,9 +166,8 @@ def outside(text: str) -> str:
 
 def _read(file: Path) -> bytes:
     """ValueError says why a file cannot travel."""
-    fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
-    with os.fdopen(fd, "rb") as opened:
-        status = os.fstat(fd)
+    with open(file, "rb", opener=at_once) as opened:  # noqa: PTH123
+        status = os.fstat(opened.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("it is not a regular file")
         content = opened.read(LARGEST + 1)
