@@ -64,7 +64,7 @@ def with_secrets(start: CompanionStart, values: Mapping[str, str]) -> dict[str, 
 
 def _read(file: Path) -> dict[str, str]:
     """ValueError: the file is not to be used; no message contains a part of it."""
-    with open(file, "rb", opener=at_once) as opened:  # noqa: PTH123
+    with open(file, "rb", opener=at_once) as opened:
         status = os.fstat(opened.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("it is not a regular file")

@@ -166,7 +166,7 @@ def outside(text: str) -> str:
 
 def _read(file: Path) -> bytes:
     """ValueError says why a file cannot travel."""
-    with open(file, "rb", opener=at_once) as opened:  # noqa: PTH123
+    with open(file, "rb", opener=at_once) as opened:
         status = os.fstat(opened.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("it is not a regular file")
