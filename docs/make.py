@@ -300,7 +300,8 @@ def _profile() -> Iterator[str]:
     yield '| duration | `"30s"`, `"1h30m"`, `"7d"`, or seconds; `90000` (milliseconds?) and `keep = 7` are refused |'
     yield '| no limit | `"none"` |'
     names = "`{task}`, `{item}`, `{summary:AGENT}`, `{artifacts:AGENT}`, `{artifacts}`"
-    yield f"| placeholder in `command`, `env` and `stdin` | {names} |\n"
+    yield f"| placeholder in `command`, `env` and `stdin` | {names} |"
+    yield "| placeholder in `env` alone, also of companions | `{secret:NAME}` |\n"
     yield _filled("""`seqsup schema` prints the JSON Schema, by which editors complete and check. A mistake is reported
         with its line and a hint. All mistakes are reported at once, and nothing is started.""")
     yield "\n```\nseqsup: agents.toml:7:10: agent build: memory: expected a table, not '6GiB'"
@@ -315,6 +316,12 @@ def _profile() -> Iterator[str]:
     yield "\n| you write | the command gets |\n| --- | --- |"
     yield "| `{task}` | the task |\n| `{{task}` | the text `{task}`: before a placeholder, `{{` is one brace |"
     yield "| `{taks}`, `{ task }`, `{{task}}` | nothing: this is refused, with the remedy |"
+    yield "\n### Where does a secret come from?\n"
+    yield '```toml\n[[agents]]\nname = "release"\ncommand = ["npm", "publish"]\nenv = { NPM_TOKEN = "{secret:NPM_TOKEN}" }'
+    yield "```\n"
+    yield _filled("""seqsup reads the value where the agent runs: from its environment variable NPM_TOKEN, or from
+        `~/.config/seqsup/secrets.toml`. It is in no plan, journal, event or log. `{secret:NAME}` is allowed in `env` of
+        agents and companions; elsewhere it is refused. See [keep secrets out of a profile](../how-to/secrets.md).""")
     examples = _examples()
     yield "\n## (top)\n"
     yield from _table({"name": top["name"]})

@@ -462,6 +462,9 @@ class CompanionMemory(Table, frozen=True):
     ] = None
 
 
+_ENV = "Environment variables, added to the user's own. {secret:NAME} is replaced by the value of a secret."
+
+
 class CompanionTable(Table, frozen=True):
     """A process that runs beside the agents: an MCP server, a gateway, a dev server."""
 
@@ -470,7 +473,7 @@ class CompanionTable(Table, frozen=True):
     name: Annotated[str, "A unique name of ASCII letters, digits, '.', '_' and '-'."] = ""
     command: Annotated[tuple[str, ...], "Program and arguments, as a list of words.", _WORDS] = ()
     cwd: Annotated[str, "Its working folder, relative to the profile. ~ is the home of its user."] = "."
-    env: Annotated[dict[str, str], "Environment variables, added to the user's own."] = field(default_factory=dict)
+    env: Annotated[dict[str, str], _ENV] = field(default_factory=dict)
     ready: Annotated[Readiness, "How to tell that it is ready."] = Readiness()
     restart_every: Annotated[int | None, whole(1), "Restart after this many agents. Default: run.chain."] = None
     memory: Annotated[CompanionMemory, "Limits of its process tree."] = CompanionMemory()
@@ -550,7 +553,7 @@ class AgentTable(Table, frozen=True):
     ] = AUTO
     user: Annotated[str | None, TEXT_OR_NONE, "User to run it as when seqsup runs as root. Empty: run.user."] = None
     cwd: Annotated[str, "Its working folder, relative to the profile. ~ is the home of its user."] = "."
-    env: Annotated[dict[str, str], "Environment variables, added to the user's own."] = field(default_factory=dict)
+    env: Annotated[dict[str, str], _ENV] = field(default_factory=dict)
     stdin: Annotated[str | None, TEXT_OR_NONE, "Text for stdin."] = None
     stdin_file: Annotated[str | None, TEXT_OR_NONE, "File for stdin, relative to the profile or below ~."] = None
     needs: Annotated[tuple[str, ...], "Agents that must complete before it."] = ()

@@ -1,4 +1,4 @@
-"""{secret:NAME} stands in env of agents and companions, and nowhere else."""
+"""{secret:NAME} is for env of agents and companions alone."""
 
 import pytest
 
