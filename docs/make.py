@@ -317,8 +317,8 @@ def _profile() -> Iterator[str]:
     yield "| `{task}` | the task |\n| `{{task}` | the text `{task}`: before a placeholder, `{{` is one brace |"
     yield "| `{taks}`, `{ task }`, `{{task}}` | nothing: this is refused, with the remedy |"
     yield "\n### Where does a secret come from?\n"
-    yield '```toml\n[[agents]]\nname = "release"\ncommand = ["npm", "publish"]\nenv = { NPM_TOKEN = "{secret:NPM_TOKEN}" }'
-    yield "```\n"
+    yield '```toml\n[[agents]]\nname = "release"\ncommand = ["npm", "publish"]'
+    yield 'env = { NPM_TOKEN = "{secret:NPM_TOKEN}" }\n```\n'
     yield _filled("""seqsup reads the value where the agent runs: from its environment variable NPM_TOKEN, or from
         `~/.config/seqsup/secrets.toml`. It is in no plan, journal, event or log. `{secret:NAME}` is allowed in `env` of
         agents and companions; elsewhere it is refused. See [keep secrets out of a profile](../how-to/secrets.md).""")
