@@ -27,7 +27,7 @@ class Choice(Struct, frozen=True, kw_only=True):
     failed: tuple[str, ...] | None = None  # with --retry-failed: agents that failed, and those skipped because of them
     earlier: Mapping[str, str | None] = field(default_factory=dict)  # agents of the run that is resumed -> their items
     of: str = ""  # the run that --only and --from come from
-    items: Mapping[str, str] = field(default_factory=dict)  # copies of for_each that there are; empty: find them
+    items: Mapping[str, str] | None = None  # copies of for_each that there are; None: as the profile says
 
 
 class Selection(NamedTuple):

@@ -83,12 +83,12 @@ class Unreadable(Exception):
 def gather(
     profile: Profile, *, folder: str, task: str, environ: Mapping[str, str], state_dir: str | None = None,
     but: Set[int] = frozenset(), earlier: Mapping[str, str | None] = MappingProxyType({}),
-    copies: Mapping[str, str] = MappingProxyType({}),
+    copies: Mapping[str, str] | None = None,
 ) -> Survey:  # fmt: skip
     """Look for all agents of the profile but those at these places, of which not enough is known.
 
     `earlier` are the agents of the run that is resumed, with their items. `copies` are those that there are of agents
-    with for_each, with their items; without any they are looked for.
+    with for_each, with their items; None: they are looked for.
     """
     items: dict[str, dict[str, str]] = {}
     agents: dict[str, AgentSurvey] = {}
@@ -109,7 +109,7 @@ def gather(
         if n in but:
             continue
         account = accounts.get(table.user or profile.run.user)
-        if table.for_each is not None and copies:
+        if table.for_each is not None and copies is not None:
             items[table.name] = {copy: item for copy, item in copies.items() if is_copy(copy, table.name)}
         elif table.for_each is not None:
             try:

@@ -43,7 +43,7 @@ class Order(Struct, frozen=True, kw_only=True):
     path: str | None = None  # of the profile, on the machine that it was added on
     task: str = ""
     only: tuple[str, ...] = ()
-    items: dict[str, str] = {}  # copy of for_each -> its item, of a job made by --spread
+    items: dict[str, str] | None = None  # copies of for_each with their items, of a job made by --spread
     command: tuple[str, ...] = ()  # or the words of a prompt, if options.preset is set
     options: CommandOptions = CommandOptions()
     workspace: str | None = None  # GIT[@REF]; it wins over that of the profile

@@ -89,7 +89,7 @@ class _Packer:
         each, at = table.for_each, ("agents", n, "for_each")
         if each is None:
             return {table.name: None}
-        if self._order.items:  # the worker looks for no others
+        if self._order.items is not None:  # the worker looks for no others
             return {name: item for name, item in self._order.items.items() if is_copy(name, table.name)}
         if each.glob is not None:
             if self._takes(table) and self._order.workspace is None:

@@ -105,7 +105,7 @@ def test_job_of_a_spread_profile_carries_its_own_files_only(home: Path, tmp_path
     made = spread(profile, find_items(profile, str(home)), NewJob(name="", order=order_of(profile)))
     orders = [pack(job.order, profile) for job in made.jobs]
     assert [(order.only, {*order.files}) for order in orders] == [
-        (("a.1",), {"one.c"}), (("a.2",), {"two.c"}), (("b.1",), set()), (("b.2",), set()), (("c",), {"list.txt"}),
+        (("a.1",), {"one.c"}), (("a.2",), {"two.c"}), (("b.1",), set()), (("b.2",), set()), (("c",), set()),
     ]  # fmt: skip
     for n, order in enumerate(orders):
         plan = load(str(unpack(order, tmp_path / f"job-{n}")), choice_of(order))

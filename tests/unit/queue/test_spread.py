@@ -192,7 +192,7 @@ def test_worker_plans_what_its_job_names_and_nothing_else(tmp_path: Path) -> Non
     read_profile = read(str(file))
     found = find_items(read_profile, str(tmp_path))
     made = spread(read_profile, found, NewJob(name="", order=order_of(read_profile)))
-    (tmp_path / "files.txt").write_text("new.c\nb.c\n")  # after it was added
+    (tmp_path / "files.txt").unlink()  # after it was added
     plans = [load(str(file), choice_of(job.order)) for job in made.jobs]
     taken = [[(step.name, step.item, step.needs) for step in plan.steps] for plan in plans]
     assert taken == [
@@ -201,6 +201,9 @@ def test_worker_plans_what_its_job_names_and_nothing_else(tmp_path: Path) -> Non
     ]  # fmt: skip
     assert plans[1].steps[0].command == ("echo", "a.c")
     assert plans[1].items == {"review.1": "a.c"}
+    assert {skip.name: skip.why for skip in plans[3].skips} == dict.fromkeys(
+        ("plan", "review"), "not named with --only"
+    )
 
 
 def test_items_that_cannot_be_found_are_complained_of(tmp_path: Path) -> None:
