@@ -123,21 +123,27 @@ def gather(
     if profile.run.concurrency > 1 and not LINUX:
         problems["run", "concurrency"] = _NEEDS_LINUX
     problems |= _unfit_files(profile.metrics, folder)
-    nodes: dict[str, str] = {}
     run_account = accounts.get(profile.run.user)
     path_of_user = inherited(run_account, environ).get("PATH", os.defpath)
-    for n, companion in enumerate(profile.companions):
-        cwd, path = str(Path(folder, companion.cwd)), added(companion.env).get("PATH", path_of_user)
-        if companion.command and (why := _cannot_start(companion.command, cwd, path)):
-            problems["companions", n, *why[0]] = why[1]
-        if node := find("node", cwd, path):
-            nodes[companion.name] = node
+    nodes = _companions(profile, folder, path_of_user, problems)
     return Survey(
         folder=folder, memory=total(), items=items, agents=agents, problems=problems, listen=serving(environ),
         account=run_account, nodes=nodes, exposed=exposed,
         hooks_account=accounts.get(profile.hooks.user or profile.run.user),
         missing_secrets=look_up(_secrets(profile), environ).missing,
     )  # fmt: skip
+
+
+def _companions(profile: Profile, folder: str, path_of_user: str, problems: dict[KeyPath, str]) -> dict[str, str]:
+    """Return the Node of each companion that has one, and add what prevents a companion's start to `problems`."""
+    nodes: dict[str, str] = {}
+    for n, companion in enumerate(profile.companions):
+        cwd, path = str(Path(folder, companion.cwd)), added(companion.env).get("PATH", path_of_user)
+        if companion.command and (why := _cannot_start(companion.command, cwd, path)):
+            problems["companions", n, *why[0]] = why[1]
+        if node := find("node", cwd, path):
+            nodes[companion.name] = node
+    return nodes
 
 
 def _secrets(profile: Profile) -> list[str]:
