@@ -230,8 +230,8 @@ def _secret(text: str, at: KeyPath) -> Iterator[str]:
         if not is_env:
             quoted = f"write {placeholders.quote(written)} if the braces are text"
             yield f"{written} is replaced only in env of an agent or a companion\nset it there, or {quoted}"
-        elif not _SECRET_NAME.fullmatch(argument):
-            yield f"{written}: a secret's name has ASCII letters, digits and '_', and begins with no digit"
+        elif not _SECRET_NAME.fullmatch(argument):  # it is not shown: it may be the secret itself
+            yield "the name of a secret has ASCII letters, digits and '_', and begins with no digit"
         elif (variable := str(at[3])).startswith(_WRITTEN):
             begin = variable.partition("_")[0]
             yield f"{written}: seqsup writes variables that begin with {begin}_ to a file\nchoose another variable"

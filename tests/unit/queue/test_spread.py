@@ -173,6 +173,14 @@ def test_agents_that_no_items_part_are_in_one_job_with_what_they_need(agents: li
     """Without for_each a job is a connected component of `needs`."""
     plain = [each.replace("*", "") for each in agents]
     made = spreading(*plain, job=NewJob(name="", order=Order(folder="/")))
+    groups = [{name} for name in (each.split()[0] for each in plain)]
+    for words in map(str.split, plain):
+        for need in words[2:]:
+            one, other = (next(group for group in groups if name in group) for name in (words[0], need))
+            if one is not other:
+                groups.remove(other)
+                one |= other
+    assert sorted(map(sorted, groups)) == sorted(sorted(job.order.only) for job in made.jobs)
     assert all(not job.after for job in made.jobs)
 
 
