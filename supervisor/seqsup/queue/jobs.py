@@ -100,6 +100,7 @@ class Taken(Struct, frozen=True, kw_only=True):
     cookie: str  # of its run; a job that runs again keeps it, so that the same machine finds the run
     lost: int
     resumed: bool = False  # this worker had it before, and its run may exist already
+    retried: float | None = None  # when `retry` made it ready: an end of its run before that does not count
 
 
 class Result(Struct, frozen=True, kw_only=True):

@@ -31,8 +31,19 @@ class Lease(Protocol):
         """Return how soon the job must end: because it was stopped, or because this worker has lost it."""
 
 
+class Unfinished(Exception):
+    """A job is not over, and its run can be resumed: it becomes ready again with its run, before jobs of its priority.
+
+    Raised by a CarryOut. `lost`: the supervisor of the run was killed, which counts as a lost machine.
+    """
+
+    def __init__(self, why: str, *, lost: bool = False) -> None:
+        super().__init__(why)
+        self.lost = lost
+
+
 CarryOut = Callable[[Lease], Awaitable[Result]]
-"""Carry a job out and return its result. It looks at `lease.wanted()` several times a second."""
+"""Carry a job out and return its result. It looks at `lease.wanted()` several times a second. Unfinished: see there."""
 
 
 class Queue(Protocol):

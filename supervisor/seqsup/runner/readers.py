@@ -68,6 +68,13 @@ class Readers:
         others = len(ahead) - 1
         self.say(f"waiting for {ahead[0]}" + (f" and {others} more in the queue" if others else ""))
 
+    def stops(self, request: HaltRequested) -> None:
+        """Answer a request to stop."""
+
+    def lost(self) -> OSError | None:
+        """Return why requested output did not reach its place."""
+        return None
+
     async def prepare(self, wake: Wake, journal: Journal) -> None:
         """Open resources that may be refused, before the journal has the run: the port for metrics."""
         self._wake = wake

@@ -30,6 +30,7 @@ from seqsup.plan.secrets import secrets_of
 from seqsup.runner.begun import BegunRun
 from seqsup.runner.context import RunContext
 from seqsup.runner.emitter import Emitter
+from seqsup.runner.job_run import JobRun
 from seqsup.runner.readers import Readers
 from seqsup.runner.recover import Recovered, recover, recover_elsewhere
 from seqsup.runner.run import Run
@@ -43,13 +44,14 @@ from seqsup.text import narrowed
 
 async def run_plan(
     plan: Plan, stop: StopRequest, readers: Readers, wake: Wake, *, resume: int | None = None, wait: bool = True,
-    place: tuple[int, int] | None = None,
+    place: tuple[int, int] | None = None, job: JobRun | None = None,
 ) -> int:  # fmt: skip
     """Wait for the machine's turn, run the plan, and return the exit code.
 
     `wake` is poked when something changes that only the caller hears of. `resume` is the number of a run to resume,
     `place` the place in the queue that this process's parent took. Without `wait`, Refused is raised if another run has
-    the machine. SeqsupError is an error that a user can fix.
+    the machine. The run of a `job` that began before is resumed; if it is over, nothing is run. SeqsupError is an error
+    that a user can fix.
     """
     needs.demand()  # before anything is stopped or recorded
     if said := too_few_files():
@@ -60,19 +62,21 @@ async def run_plan(
     stop.subscribe(lambda _: wake.poke())
     code: int | None = None
     try:
-        holder = introduced(plan.name)
-        turn = queue_up(holder) if place is None else Ticket.taken_over(state_dir(), place, holder)
+        turn = _place(introduced(plan.name), place, job)
         try:
             if not wait and (ahead := turn.ahead()):
                 raise Refused(
                     f"another run is active: {', '.join(ahead)}; without --no-wait (wait=False) this one would wait"
                 )
-            if not await turn.wait(wake, lambda ahead: readers.wait(turn.label, ahead), lambda: stop.halt > Halt.NONE):
+            if not await turn.wait(
+                wake, lambda ahead: readers.wait(turn.label, ahead),
+                lambda: stop.halt > Halt.NONE or not (job is None or job.wanted()),
+            ):  # fmt: skip
                 readers.say("stopped while waiting; nothing was started")
                 return 128 + (stop.signal or signal.SIGINT)
             waited = time.monotonic() - began  # for others: the rest is this run's own work
             await _put_in_order(plan, journal, wake, readers)
-            code = await _with_turn(plan, journal, stop, readers, wake, resume, waited, secrets)
+            code = await _with_turn(plan, journal, stop, readers, wake, job or resume, waited, secrets)
         finally:
             readers.release(code)
             turn.leave()  # the next run need not wait for whatever reads this one
@@ -81,6 +85,14 @@ async def run_plan(
         return code
     finally:
         journal.close()
+
+
+def _place(holder: str, place: tuple[int, int] | None, job: JobRun | None) -> Ticket:
+    if place is None:
+        return queue_up(holder)
+    if job is not None and job.lent:
+        return Ticket.lent(state_dir(), place)
+    return Ticket.taken_over(state_dir(), place, holder)
 
 
 def queue_up(holder: str) -> Ticket:
@@ -111,11 +123,19 @@ async def _put_in_order(plan: Plan, journal: Journal, wake: Wake, readers: Reade
 
 
 async def _with_turn(
-    plan: Plan, journal: Journal, stop: StopRequest, readers: Readers, wake: Wake, resume: int | None, waited: float,
-    secrets: Mapping[str, str],
+    plan: Plan, journal: Journal, stop: StopRequest, readers: Readers, wake: Wake, of: JobRun | int | None,
+    waited: float, secrets: Mapping[str, str],
 ) -> int:  # fmt: skip
     """Run the plan; no other run of this queue does anything meanwhile."""
-    row = _resumed(journal, resume)
+    if isinstance(of, JobRun):
+        row, cookie = of.row(journal), of.cookie
+        if not of.wanted():
+            raise Refused("its worker has ended, so nothing was started")
+        if row is not None and (code := of.ended(journal, row)) is not None:
+            return code
+    else:
+        row = _resumed(journal, of)
+        cookie = row.cookie if row is not None else os.urandom(16).hex()
     if row is not None and _complete(journal, row, plan):
         begun_with = narrowed(plan.only, plan.start_from)
         part = f"the agents it began with ({begun_with}); --only or --from select others"
@@ -123,7 +143,6 @@ async def _with_turn(
         readers.say(f"nothing to resume: {label(row.run)} {plan.name} has completed {those}")
         return 0
     await readers.prepare(wake, journal)
-    cookie = row.cookie if row is not None else os.urandom(16).hex()
     # This may refuse, so the journal hears of the run only after it
     containment = contain(plan, cookie)
     begun = _begin(plan, journal, row, cookie, waited)

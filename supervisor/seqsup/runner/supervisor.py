@@ -12,7 +12,8 @@ from seqsup.host.wake import Wake
 from seqsup.model.enums import Halt
 from seqsup.model.plan import Plan
 from seqsup.model.run_view import RunView
-from seqsup.runner.readers import Display, TerminalReaders
+from seqsup.runner.job_run import JobRun
+from seqsup.runner.readers import Display, Readers, TerminalReaders
 from seqsup.runner.run_plan import run_plan
 from seqsup.runner.stop_request import StopRequest
 
@@ -22,35 +23,43 @@ SIGNALS = (
 
 
 def supervise(
-    plan: Plan, display: Display, *, resume: int | None = None, wait: bool = True, first: Halt = Halt.AFTER_AGENT,
-    place: tuple[int, int] | None = None, verdict: Callable[[int, RunView], int] | None = None,
+    plan: Plan, display: Display | Readers, *, resume: int | None = None, wait: bool = True,
+    first: Halt = Halt.AFTER_AGENT, place: tuple[int, int] | None = None,
+    verdict: Callable[[int, RunView], int] | None = None, job: JobRun | None = None,
 ) -> int:  # fmt: skip
     """Carry out a plan and return the exit code, or what `verdict` makes of that of a run that began. See run_plan.
 
     `first` is what the first Ctrl-C requests.
     """
+    must_be_outside()
+    # Until we listen: by a Ctrl-C before that asyncio would cancel the run, in the midst of its agent
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    readers = display if isinstance(display, Readers) else TerminalReaders(plan, display)
+    code = asyncio.run(_supervise(plan, readers, StopRequest(first), resume=resume, wait=wait, place=place, job=job))
+    return code if verdict is None or readers.view is None else verdict(code, readers.view)
+
+
+def must_be_outside() -> None:
+    """Raise Refused inside an agent: a run of its own would wait for that of the agent."""
     if inside := os.environ.get(COOKIE):
         agent, run = os.environ.get("SEQSUP_AGENT", "?"), Path(os.environ.get(FOLDER, inside)).name
         raise Refused(
             f"cannot start a run inside agent {agent} of {run}: it would wait for itself. Run the command directly."
         )
-    # Until we listen: by a Ctrl-C before that asyncio would cancel the run, in the midst of its agent
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    code, view = asyncio.run(_supervise(plan, display, StopRequest(first), resume, wait=wait, place=place))
-    return code if verdict is None or view is None else verdict(code, view)
 
 
 async def _supervise(
-    plan: Plan, display: Display, stop: StopRequest, resume: int | None, *, wait: bool, place: tuple[int, int] | None
-) -> tuple[int, RunView | None]:
-    readers, wake = TerminalReaders(plan, display), Wake()
+    plan: Plan, readers: Readers, stop: StopRequest, *, resume: int | None, wait: bool, place: tuple[int, int] | None,
+    job: JobRun | None,
+) -> int:  # fmt: skip
+    wake = Wake()
     if _listen(stop, wake, readers.say):
         await wake.wait(0.001)  # a request that came early is heard before an agent starts
     stop.subscribe(readers.stops)
-    code = await run_plan(plan, stop, readers, wake, resume=resume, wait=wait, place=place)
+    code = await run_plan(plan, stop, readers, wake, resume=resume, wait=wait, place=place, job=job)
     if code == 0 and (lost := readers.lost()) is not None:
         raise lost
-    return code, readers.view
+    return code
 
 
 def _listen(stop: StopRequest, wake: Wake, say: Callable[[str], None]) -> bool:

@@ -44,8 +44,8 @@ def introduced(name: str) -> str:
 class Ticket:
     """A ticket in the queue of one state folder. Of every boot there is a new queue."""
 
-    def __init__(self, queue: Path, number: int, fd: int) -> None:
-        self._queue, self._number, self._fd = queue, number, fd
+    def __init__(self, queue: Path, number: int, fd: int, *, own: bool = True) -> None:
+        self._queue, self._number, self._fd, self._own = queue, number, fd, own
 
     @staticmethod
     def queue_up(folder: Path, holder: str) -> "Ticket":
@@ -66,6 +66,13 @@ class Ticket:
         os.pwrite(fd, holder.encode(), 0)
         return Ticket(_queue(folder), number, fd)
 
+    @staticmethod
+    def lent(folder: Path, place: tuple[int, int]) -> "Ticket":
+        """Share the ticket of a parent, which has others share it too. It is left when all of them have left it."""
+        number, fd = place
+        os.set_inheritable(fd, False)
+        return Ticket(_queue(folder), number, fd, own=False)
+
     def pass_on(self) -> tuple[int, int]:
         """Return its number and its file descriptor, for a child that inherits the latter."""
         return self._number, self._fd
@@ -73,6 +80,10 @@ class Ticket:
     @property
     def label(self) -> str:
         return f"q{self._number}"
+
+    def awaited(self) -> bool:
+        """Return whether another process waits behind this ticket."""
+        return any(number > self._number for number, _ in _numbered(self._queue))
 
     def ahead(self) -> list[str]:
         """List the processes ahead, the one with the turn first. Tickets of dead processes are removed on the way."""
@@ -93,8 +104,9 @@ class Ticket:
         return True
 
     def leave(self) -> None:
-        with suppress(OSError):  # a ticket without a lock counts for nothing
-            (self._queue / str(self._number)).unlink()
+        if self._own:
+            with suppress(OSError):  # a ticket without a lock counts for nothing
+                (self._queue / str(self._number)).unlink()
         self.close()
 
     def close(self) -> None:
@@ -113,7 +125,10 @@ def ahead(folder: Path, of: Waiting) -> list[str]:
 
 
 def _holders(folder: Path) -> list[tuple[int, str]]:
-    queue = _queue(folder)
+    return _numbered(_queue(folder))
+
+
+def _numbered(queue: Path) -> list[tuple[int, str]]:
     numbers = sorted(_numbers(queue)) if queue.exists() else []
     return [(number, holder) for number in numbers for holder in _held(queue / str(number), tidy=False)]
 
