@@ -1,11 +1,11 @@
 """What every queue can do, wherever its jobs are kept."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from seqsup.errors import Refused, SeqsupError
 from seqsup.model.enums import Halt
-from seqsup.queue.jobs import Job, NewJob, Result, Taken
+from seqsup.queue.jobs import Job, JobState, NewJob, Result, Taken
 
 
 class QueueError(Refused):
@@ -60,11 +60,17 @@ class Queue(Protocol):
     def job(self, number: int) -> Job:
         """NoSuchJob: there is none."""
 
-    def jobs(self, *, over: int = 20) -> list[Job]:
-        """Return all jobs that are not over in the order in which they will run, and the last `over` that are."""
+    def jobs(self, *, over: int = 20, waiting: int = 50) -> list[Job]:
+        """Return the jobs that run, the next `waiting` ones in their order, and the last `over` that are over."""
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> dict[JobState, int]:
         """Return the number of jobs in each state."""
+
+    def oldest_wait(self) -> float:
+        """Return for how many seconds the oldest ready job has waited; 0 if none is ready."""
+
+    def workers(self) -> list[str]:
+        """Return the names of the workers that live."""
 
     def drop(self, number: int, *, now: bool = False) -> Job:
         """Cancel a job that is not over. One that runs ends after its agent, or `now`. Return it as it is then."""
@@ -82,7 +88,7 @@ class Queue(Protocol):
 
     async def serve(
         self, worker: str, carry_out: CarryOut, *, slots: int, until_empty: bool, open_now: Callable[[], bool],
-        stop: "Stop",
+        stop: "WorkerStop",
     ) -> None:  # fmt: skip
         """Take jobs and carry them out, at most `slots` at a time, until `stop` wants an end, or with `until_empty`
         until no job can become ready by itself.
@@ -94,9 +100,11 @@ class Queue(Protocol):
     def close(self) -> None: ...
 
 
-class Stop(Protocol):
+class WorkerStop(Protocol):
     """A worker's end, as its signals want it."""
 
     halt: Halt
 
-    def subscribe(self, subscriber: Callable[..., None]) -> object: ...
+    def subscribe(self, subscriber: Callable[..., None]) -> Any: ...
+
+    def unsubscribe(self, subscriber: Any) -> None: ...

@@ -63,11 +63,11 @@ class NoJournal(JournalError):
 
 def kept(state_dir: Path) -> bool:
     """Return whether a state folder has a journal; JournalError if that cannot be known."""
-    found = [state_dir / name for name in (FILE, f"{FILE}-wal", f"{FILE}-shm") if _must_be_regular(state_dir / name)]
+    found = [state_dir / name for name in (FILE, f"{FILE}-wal", f"{FILE}-shm") if must_be_regular(state_dir / name)]
     return state_dir / FILE in found
 
 
-def _must_be_regular(path: Path) -> bool:
+def must_be_regular(path: Path) -> bool:
     """Say whether a file is there. JournalError if it is none: a pipe would wait for ever, a link leads elsewhere."""
     try:
         mode = os.lstat(path).st_mode
@@ -77,7 +77,7 @@ def _must_be_regular(path: Path) -> bool:
         raise JournalError(trouble(path, error)) from error
     if not stat.S_ISREG(mode):
         raise JournalError(
-            f"the journal {path} is not a regular file: move it away, or set SEQSUP_STATE_DIR to another folder"
+            f"{path} is not a regular file: move it away, or set SEQSUP_STATE_DIR to another folder"
         )
     return True
 
