@@ -11,13 +11,14 @@ import click
 from seqsup.errors import SeqsupError
 from seqsup.model.profile import Profile
 from seqsup.plan.preset_files import presets_for
-from seqsup.profile.complaint import Complaint, ProfileError
+from seqsup.profile.file_text import read_text
 from seqsup.profile.parse import parse
 from seqsup.state.run_folder import at_home, state_dir, straight
 from seqsup.text import printable
+from seqsup.units import MIB
 
 USUAL = "agents.toml"
-_LARGEST = 16 * 1024 * 1024  # bytes of a profile
+_LARGEST = 16 * MIB  # bytes of a profile
 _AGENTS = re.compile(r"^\s*\[\[\s*agents\s*\]\]", re.MULTILINE)  # in a file that is not TOML yet
 
 
@@ -65,23 +66,14 @@ def _has_agents(path: Path) -> bool:
 
 
 def read(path: str) -> Profile:
-    try:
-        with Path(path).open("rb") as file:
-            raw = file.read(_LARGEST + 1)
-        if len(raw) > _LARGEST:
-            raise ValueError(f"larger than {_LARGEST // 1024**2} MiB")
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise ProfileError([Complaint(file=path, line=line, message="not UTF-8: save it as UTF-8")]) from None
-    except (OSError, ValueError) as error:
-        why, hint = getattr(error, "strerror", None) or str(error), ""
-        if os.path.isfile(f"{path}.toml"):  # noqa: PTH113 (Path's raises where the name is too long)
-            hint = f"did you mean {path}.toml?"
-        elif isinstance(error, FileNotFoundError):
-            hint = "`seqsup init` writes a first profile"
-        raise ProfileError([Complaint(file=path, message=f"cannot be read: {why}", hint=hint)]) from None
+    text = read_text(path, _LARGEST, lambda error: _hint(path, error))
     return parse(text, path, presets_for(straight(Path(path)).parent))
+
+
+def _hint(path: str, error: Exception) -> str:
+    if os.path.isfile(f"{path}.toml"):  # noqa: PTH113 (Path's raises where the name is too long)
+        return f"did you mean {path}.toml?"
+    return "`seqsup init` writes a first profile" if isinstance(error, FileNotFoundError) else ""
 
 
 def state_dir_of(profile: Profile) -> Path:

@@ -5,10 +5,12 @@ from pathlib import Path
 
 from seqsup.model.preset import FOLDER, Preset, built_in
 from seqsup.profile.complaint import Complaint, ProfileError
+from seqsup.profile.file_text import read_text
 from seqsup.profile.preset_text import parse_preset
 from seqsup.state.run_folder import config_dir
+from seqsup.units import MIB
 
-_LARGEST = 1024 * 1024  # bytes
+_LARGEST = MIB  # bytes
 
 
 def preset_files(folder: Path) -> dict[str, Path]:
@@ -41,18 +43,7 @@ def presets_for(folder: Path) -> dict[str, Preset]:
 
 def read_file(file: Path) -> Preset:
     """Raise ProfileError with all mistakes in a preset's file."""
-    try:
-        with file.open("rb") as opened:
-            raw = opened.read(_LARGEST + 1)
-        if len(raw) > _LARGEST:
-            raise ValueError(f"larger than {_LARGEST // 1024**2} MiB")
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise ProfileError([Complaint(file=str(file), line=line, message="not UTF-8: save it as UTF-8")]) from None
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise ProfileError([Complaint(file=str(file), message=f"cannot be read: {why}")]) from None
+    text = read_text(str(file), _LARGEST)
     return parse_preset(text, str(file), file.name.removesuffix(".toml"))
 
 
