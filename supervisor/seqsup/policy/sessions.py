@@ -90,41 +90,32 @@ def is_lost(form: PromptForm, printed: Sequence[str]) -> bool:
     return any(re.search(pattern, text) for pattern in form.lost for text in printed)
 
 
+_CHECK = "Continue, but first check what your last command has done."
+_REMINDERS = {
+    Reason.HEAP_OOM: "You were stopped: a process of yours reached its heap limit. Continue, but use less memory.",
+    Reason.PROCESSES: "You were stopped: {why}. Continue, but start fewer processes.",
+    Reason.TIMEOUT: "You were stopped after {seconds}: your time was over. Continue.",
+    Reason.STALLED: "You were stopped: {why}. Continue, but do not run again what blocked you.",
+    Reason.BUDGET: "You were stopped because your budget was spent. It is larger now. Continue.",
+    Reason.NO_CREDIT: "You were stopped because your provider's credit was used up. Continue.",
+    Reason.USAGE_LIMIT: "You were stopped by the usage limit of your provider. Continue.",
+    Reason.HALTED: "You were stopped by the user. Continue.",
+    Reason.LOST: f"You were stopped by a crash of your supervisor or of the machine. {_CHECK}",
+    Reason.UNFINISHED: "Your work is not finished: {why}. Continue.",
+    Reason.CRASHED: f"You were stopped: your program was ended ({{why}}). {_CHECK}",
+}
+_FAILED = "Your last turn failed: {why}. Continue."
+
+
 def reminder(past: Sequence[PastAttempt]) -> str:
     """Return the prompt of a resumed turn: why the last one ended, and what is to be different."""
     last = next(each.outcome for each in reversed(past) if each.outcome.reason not in _NEVER_BEGAN)
-    why = cut(printable(last.why), _WHY)
-    match last.reason:
-        case Reason.HEAP_OOM:
-            return "You were stopped: a process of yours reached its heap limit. Continue, but use less memory."
-        case Reason.HOST_FLOOR:
-            return _after_memory("this machine had too little memory left, and your process tree used", last)
-        case reason if reason in OF_MEMORY:
-            return _after_memory("your process tree reached", last)
-        case Reason.PROCESSES:
-            return f"You were stopped: {why}. Continue, but start fewer processes."
-        case Reason.TIMEOUT:
-            return f"You were stopped after {format_duration(last.seconds)}: your time was over. Continue."
-        case Reason.STALLED:
-            return f"You were stopped: {why}. Continue, but do not run again what blocked you."
-        case Reason.BUDGET:
-            return "You were stopped because your budget was spent. It is larger now. Continue."
-        case Reason.NO_CREDIT:
-            return "You were stopped because your provider's credit was used up. Continue."
-        case Reason.USAGE_LIMIT:
-            return "You were stopped by the usage limit of your provider. Continue."
-        case Reason.HALTED:
-            return "You were stopped by the user. Continue."
-        case Reason.LOST:
-            return f"You were stopped by a crash of your supervisor or of the machine. {_CHECK}"
-        case Reason.UNFINISHED:
-            return f"Your work is not finished: {why}. Continue."
-        case Reason.CRASHED:
-            return f"You were stopped: your program was ended ({why}). {_CHECK}"
-    return f"Your last turn failed: {why}. Continue."
-
-
-_CHECK = "Continue, but first check what your last command has done."
+    if last.reason is Reason.HOST_FLOOR:
+        return _after_memory("this machine had too little memory left, and your process tree used", last)
+    if last.reason in OF_MEMORY and last.reason is not Reason.HEAP_OOM:
+        return _after_memory("your process tree reached", last)
+    why, seconds = cut(printable(last.why), _WHY), format_duration(last.seconds)
+    return _REMINDERS.get(last.reason, _FAILED).format(why=why, seconds=seconds)
 
 
 def _after_memory(what: str, last: Outcome) -> str:
