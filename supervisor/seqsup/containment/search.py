@@ -121,6 +121,17 @@ class MemberSearch:
             members_file.append(self._ledger, member.pid, member.start)
         return True
 
+    def take_grouped(self) -> bool:
+        """Add the cgroup's processes that no walk has found. With many threads one listing takes long, and waits its
+        turn.
+        """
+        outsiders = self._owner.outsiders()
+        unknown = [pid for pid in (self._group.pids() if self._group else ()) if pid not in self._members]
+        for pid in unknown:
+            if pid not in outsiders:
+                self.take(pid)
+        return bool(unknown)
+
 
 def _parents(numbers: Iterable[int]) -> dict[int, int] | None:
     """Return the parent of each process among these pids, 0 for a thread; None where one may not be read."""

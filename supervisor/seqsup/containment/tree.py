@@ -10,16 +10,17 @@ from msgspec.structs import replace
 
 from seqsup.containment.cgroup.group import Cgroup
 from seqsup.containment.confirmed import Confirmed
-from seqsup.containment.launcher import FIRST_VICTIM
+from seqsup.containment.elsewhere import Elsewhere
 from seqsup.containment.members import Members
 from seqsup.containment.owner import Leader, TreeOwner
 from seqsup.containment.process import Member, read_stat
-from seqsup.containment.search import WALK_EVERY, WALK_SHARE, MemberSearch
+from seqsup.containment.search import MemberSearch
+from seqsup.containment.tools import Tools
 from seqsup.host import priority
 from seqsup.host.machine import LINUX
 from seqsup.model.enums import Measure
 from seqsup.model.outcome import Exit
-from seqsup.model.process import ProcessMemory, TreeProcess
+from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import OTHER, processes
 from seqsup.policy import spare
 from seqsup.policy.confirm import NO_BOUNDS, MemoryBounds
@@ -29,7 +30,6 @@ from seqsup.units import MIB
 _AS_A_GROUP = (Measure.PRIVATE, Measure.CGROUP)
 _GREW = 9 / 8  # then its processes are named again, because a process that the kernel killed cannot be read
 _SHARED = "shared memory and tmpfs"
-_MANY = 500  # processes, whose parents and command lines take 30 ms
 _TICK = 1 / os.sysconf("SC_CLK_TCK")  # seconds
 _REAPING = 0.05  # seconds of one look, for 1000 zombies
 
@@ -50,18 +50,14 @@ class Tree:
         self._confirmed = Confirmed(self._members, bounds if LINUX and measure in _AS_A_GROUP else NO_BOUNDS)
         self._by_group = False  # the last figure is the cgroup's
         self._group = group
-        self._listed, self._list_cost = 0.0, 0.0
-        self._elsewhere: set[int] = set()  # members that the group does not weigh
-        # Of the last listing: number of tasks, last pid, number of known members
-        self._listing: tuple[int | None, int, int] = None, -1, 0
+        self._elsewhere = Elsewhere(owner, self._members)
         self._gave_way = False  # its priority is lowered
         self._named_at = MIB
         self._forgiven = 0  # kills by the kernel that did not end the tree
-        self._offered: frozenset[int] = frozenset()  # its pids when tools were offered to the kernel
-        self._leaving: set[int] = set()  # pids that kill_one() killed
         self.kept = 0  # bytes of members that may outlive the agent, or survived SIGKILL, when they were released
         self.last_whole: tuple[ProcessMemory, ...] = ()  # the names before the leader exited or the kernel killed
         self._leader, self.leader = leader, leader.pid
+        self.tools = Tools(self._members, leader.pid)
         self.search = MemberSearch(owner, self._members, ledger, group, leader.pid)
         if owner.parent_pid is None:
             self.search.walk()  # its leader's pid may be reused by now
@@ -81,7 +77,7 @@ class Tree:
         self.search.keep_up()
         if self._group is not None and self._measure in _AS_A_GROUP and (kernels := self._group.used()) is not None:
             self._by_group = True
-            return self._confirmed.used(kernels + self._used_elsewhere(self._group), grouped=True)
+            return self._confirmed.used(kernels + self._elsewhere.used(self._group), grouped=True)
         self._by_group = False
         return self._confirmed.used(self._members.used(), grouped=False)
 
@@ -93,19 +89,6 @@ class Tree:
         if self._by_group:
             return self._confirmed.spell("its cgroup", "its cgroup less freed pages")
         return self._confirmed.spell("resident pages", "PSS")
-
-    def _used_elsewhere(self, group: Cgroup) -> int:
-        """Return the memory of members that entered another cgroup: a scope of their own, a container without root.
-
-        Their memory at that moment stays charged to the old one, and counts twice until they free it or exec.
-        """
-        now, listing = time.monotonic(), (group.tasks(), self._owner.last_pid(), len(self._members))
-        same = listing == self._listing and listing[0] is not None
-        if now - self._listed >= (WALK_EVERY[0] if same else WALK_SHARE * self._list_cost):
-            self._elsewhere, self._listing = set(self._members.pids()).difference(group.weighed()), listing
-            self._listed = time.monotonic()
-            self._list_cost = self._listed - now
-        return self._members.sum_of(self._elsewhere) + self._members.shared_by(self._elsewhere)
 
     def denied(self) -> Iterator[str]:
         """Report once for each member which of its figures may not be read."""
@@ -134,17 +117,6 @@ class Tree:
             return None
         self._forgiven = self._group.oom_kills()
         return max(gone, key=lambda process: process.bytes)
-
-    def offer_tools(self) -> None:
-        """Let the kernel take processes of tools first when memory is short. Done if other processes are in the tree
-        than before.
-        """
-        if (pids := frozenset(self.pids())) == self._offered:
-            return
-        self._offered = pids
-        for pid in spare.of_tools(self.placed(), self.leader):
-            if (member := self._members.get(pid)) is not None:
-                member.offer(FIRST_VICTIM)
 
     def kernel_peak(self) -> int:
         """Return the largest charge of the cgroup in bytes, page cache included; 0 if the kernel does not say."""
@@ -230,22 +202,6 @@ class Tree:
         self._members.send(signum)
         self._owner.kill_children()
 
-    def placed(self) -> tuple[TreeProcess, ...]:
-        """Give each of its processes with its parent; none if there are so many that this would take long."""
-        return self._members.placed(self.leader, self._leaving) if self.count() <= _MANY else ()
-
-    def kill_one(self, pid: int) -> bool:
-        """Kill one process, and return whether it was ours to kill. Its memory is `leaving` until it is gone."""
-        if killed := self._members.kill(pid):
-            self._leaving.add(pid)
-        return killed
-
-    def leaving(self) -> int:
-        """Return the bytes of processes that kill_one() killed and that are not gone."""
-        there = [member for pid in self._leaving if (member := self._members.get(pid)) and not member.gone()]
-        self._leaving = {member.pid for member in there}
-        return sum(member.bytes for member in there)
-
     def describe(self, used: int | None = None) -> tuple[ProcessMemory, ...]:
         """Name its processes, so that they add up to the measured total.
 
@@ -254,7 +210,7 @@ class Tree:
         whole = self._measured() if used is None else used
         named, rest = self._named(whole)
         much = max(MIB, whole // 32)
-        if rest >= much and self._take_grouped():
+        if rest >= much and self.search.take_grouped():
             named, rest = self._named(whole)
         if rest >= much and self._measure in _AS_A_GROUP:
             name = _SHARED if self._members.seen() else OTHER
@@ -274,17 +230,6 @@ class Tree:
         if 0 < whole < total + shared:
             named = tuple(replace(process, bytes=process.bytes * whole // (total + shared)) for process in named)
         return named, whole - sum(process.bytes for process in named)
-
-    def _take_grouped(self) -> bool:
-        """Add the cgroup's processes that no walk has found. With many threads one listing takes long, and waits its
-        turn.
-        """
-        outsiders = self._owner.outsiders()
-        unknown = [pid for pid in (self._group.pids() if self._group else ()) if pid not in self._members]
-        for pid in unknown:
-            if pid not in outsiders:
-                self.search.take(pid)
-        return bool(unknown)
 
     def held(self, used: int | None = None) -> tuple[ProcessMemory, ...]:
         """Name its processes as they are, or as they were before the kernel began to take them away."""

@@ -186,7 +186,7 @@ class Watcher:
             return None
         self._described = sample.at
         if self._rules.spare:
-            tree.offer_tools()
+            tree.tools.offer()
         return tree.describe(sample.used)
 
     def _sample(self, tree: Tree) -> Sample:
@@ -208,10 +208,11 @@ class Watcher:
         now = time.monotonic()
         collectable = running and self._node.hear(tree, now, used)
         sample = Sample(
-            at=now, used=used, leaving=tree.leaving(), processes=processes, host_available=context.host.room(available),
-            quiet=self._output.quiet(now, tree.cpu), root_exited=root_exited, childless=context.owner.proven_empty,
-            halt=context.stop_request.halt, kernel_oom=tree.kernel_oom(), collectable=collectable,
-            collection=self._node.collection, snapping=self._node.snapping(), figure=tree.figure if used else "",
+            at=now, used=used, leaving=tree.tools.leaving(), processes=processes, root_exited=root_exited,
+            host_available=context.host.room(available), quiet=self._output.quiet(now, tree.cpu),
+            childless=context.owner.proven_empty, halt=context.stop_request.halt, kernel_oom=tree.kernel_oom(),
+            collectable=collectable, collection=self._node.collection, snapping=self._node.snapping(),
+            figure=tree.figure if used else "",
             spent="" if self._stream is None else context.spent(self._step, self._stream.conversation),
         )  # fmt: skip
         return replace(sample, spared=True) if context.spares(self._step, sample) else sample
@@ -248,8 +249,8 @@ class Watcher:
         if reason is Reason.KERNEL_OOM:
             used, victim = max(used, limit), tree.forgive_kernel()
         else:
-            victim = spare.victim(tree.placed(), tree.leader, used - sample.leaving - limit)
-        if victim is None or not (reason is Reason.KERNEL_OOM or tree.kill_one(victim.pid)):
+            victim = spare.victim(tree.tools.placed(), tree.leader, used - sample.leaving - limit)
+        if victim is None or not (reason is Reason.KERNEL_OOM or tree.tools.kill(victim.pid)):
             return False
         self._context.emit(
             ToolKilled(
