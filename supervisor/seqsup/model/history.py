@@ -111,28 +111,7 @@ class History:
             case events.HookEnded(folder=folder):
                 self.view.hooks.pop(folder, None)
             case event if isinstance(event, events.CompanionEvent):
-                self._companion_event(event)
-
-    def _companion_event(self, event: events.CompanionEvent) -> None:
-        name = event.companion
-        companion = self.view.companions.setdefault(name, CompanionView(name=name))
-        lives = self.view.lives.get(name) or CompanionLives(name=name)  # kept once it has started
-        match event:
-            case events.CompanionStarted(pid=pid):
-                companion.state, companion.pid, companion.starts = "starting", pid, companion.starts + 1
-                self.view.lives[name], lives.starts = lives, lives.starts + 1
-            case events.CompanionReady(seconds=seconds):
-                companion.state, lives.ready = "ready", seconds
-            case events.CompanionExited(why=why):
-                companion.state, companion.pid, companion.why = "exited", None, why
-                lives.exits, lives.why = lives.exits + 1, why
-            case events.CompanionStopped(reason=stopped):
-                companion.state, companion.pid = "stopped", None
-                if stopped is not Restart.RUN_ENDED:  # its next start is reported once it is ready
-                    companion.why = str(stopped)
-            case events.CompanionRestarted(reason=restart, why=why):
-                companion.why, lives.why = f"{restart}: {why}", why
-                lives.restarts[restart] = lives.restarts.get(restart, 0) + 1
+                _companion_event(self.view, event)
 
     def _agent(self, name: str) -> AgentView:
         """Find an agent; one that no events.RunStarted named is taken in too."""
@@ -295,6 +274,28 @@ class History:
         view.state, view.paused = run_state(event.exit_code), ""
         view.stop_waiting()
         view.ended, view.seconds, view.exit_code, view.why = at, event.seconds, event.exit_code, event.why
+
+
+def _companion_event(view: RunView, event: events.CompanionEvent) -> None:
+    name = event.companion
+    companion = view.companions.setdefault(name, CompanionView(name=name))
+    lives = view.lives.get(name) or CompanionLives(name=name)  # kept once it has started
+    match event:
+        case events.CompanionStarted(pid=pid):
+            companion.state, companion.pid, companion.starts = "starting", pid, companion.starts + 1
+            view.lives[name], lives.starts = lives, lives.starts + 1
+        case events.CompanionReady(seconds=seconds):
+            companion.state, lives.ready = "ready", seconds
+        case events.CompanionExited(why=why):
+            companion.state, companion.pid, companion.why = "exited", None, why
+            lives.exits, lives.why = lives.exits + 1, why
+        case events.CompanionStopped(reason=stopped):
+            companion.state, companion.pid = "stopped", None
+            if stopped is not Restart.RUN_ENDED:  # its next start is reported once it is ready
+                companion.why = str(stopped)
+        case events.CompanionRestarted(reason=restart, why=why):
+            companion.why, lives.why = f"{restart}: {why}", why
+            lives.restarts[restart] = lives.restarts.get(restart, 0) + 1
 
 
 def _remember(agent: AgentView, content: str, outcome: Outcome) -> None:
