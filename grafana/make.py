@@ -97,6 +97,10 @@ def lines(x: int, y: int, w: int, h: int, title: str, about: str, unit: str, *qu
     )
 
 
+def stacked(panel: Any) -> Any:
+    return panel.stacking(common.StackingConfig().mode(c.StackingMode.NORMAL)).fill_opacity(60)
+
+
 def shades() -> Any:
     """One colour for any number of agents: red is only for memory.hard."""
     return dashboard.FieldColor().mode(d.FieldColorModeId.SHADES).fixed_color("blue")
@@ -256,13 +260,11 @@ def inside() -> list[Any]:
     logarithmic = common.ScaleDistributionConfig().type(c.ScaleDistribution.LOG).log(10)
     heap = ("used", "total", "limit")
     return [
-        lines(
+        stacked(lines(
             0, 16, 12, 8, "Processes of the agent",
             "Memory of the agent by program: the five largest, and all others.", "bytes",
             query(f"sum by (process) (seqsup_agent_process_rss_bytes{{{AGENT}}})", "{{process}}"),
-        )
-        .stacking(common.StackingConfig().mode(c.StackingMode.NORMAL))
-        .fill_opacity(60),
+        )),
         lines(
             12, 16, 12, 8, "Node.js heap",
             "What V8 reports. Used near its limit: objects leak. External memory that grows: Buffers leak.",
@@ -287,6 +289,10 @@ def inside() -> list[Any]:
 
 
 def agents() -> list[Any]:
+    return [listed_agents(), shares_of_hard(), states_over_time()]
+
+
+def listed_agents() -> Any:
     columns = {
         "peak": f"max by (agent) (max_over_time(seqsup_agent_tree_rss_peak_bytes{{{AGENT}}}[$__range]))",
         "last run": f"max by (agent) (last_over_time(seqsup_agent_last_run_duration_seconds{{{AGENT}}}[$__range]))",
@@ -300,13 +306,6 @@ def agents() -> list[Any]:
         f"(last_over_time(seqsup_agent_last_success_timestamp_seconds{{{AGENT}}}[$__range]))",
     }
     units = {"peak": "bytes", "last run": "s", "gc freed": "bytes", "last success, ago": "s"}
-    of_limit = (
-        f"sort_desc(max by (agent) (max_over_time(seqsup_agent_tree_rss_peak_bytes{{{AGENT}}}[$__range]))"
-        f" / on (agent) max by (agent) (max_over_time(seqsup_agent_memory_limit_bytes{{{AGENT}}}[$__range])))"
-    )
-    states = " or ".join(
-        f'seqsup_agent_status{{{AGENT},status="{status}"}} * {n}' for n, status in enumerate(STATUSES, 1)
-    )
     listed = (
         place(
             table.Panel(), 0, 32, 24, 12, "Agents",
@@ -332,8 +331,15 @@ def agents() -> list[Any]:
     for name in ("kills", "exit"):
         coloured = [("thresholds", bad), ("custom.cellOptions", {"type": "color-text"})]
         listed = listed.override_by_name(name, [d.DynamicConfigValue(id_val=i, value=v) for i, v in coloured])
-    return [
-        listed.sort_by([common.TableSortByFieldState().display_name("peak").desc(True)]),
+    return listed.sort_by([common.TableSortByFieldState().display_name("peak").desc(True)])
+
+
+def shares_of_hard() -> Any:
+    of_limit = (
+        f"sort_desc(max by (agent) (max_over_time(seqsup_agent_tree_rss_peak_bytes{{{AGENT}}}[$__range]))"
+        f" / on (agent) max by (agent) (max_over_time(seqsup_agent_memory_limit_bytes{{{AGENT}}}[$__range])))"
+    )
+    return (
         place(
             bargauge.Panel(), 0, 44, 12, 10, PEAKS,
             "The share of its memory.hard that each agent needed. Set limits by it.", "percentunit",
@@ -341,7 +347,15 @@ def agents() -> list[Any]:
         )
         .min(0).max(1).thresholds(NEAR).orientation(c.VizOrientation.HORIZONTAL)
         .display_mode(c.BarGaugeDisplayMode.BASIC)
-        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"])),
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+    )  # fmt: skip
+
+
+def states_over_time() -> Any:
+    states = " or ".join(
+        f'seqsup_agent_status{{{AGENT},status="{status}"}} * {n}' for n, status in enumerate(STATUSES, 1)
+    )
+    return (
         place(
             statetimeline.Panel(), 12, 44, 12, 10, "Agents over time", "The state of each agent.", "none",
             query(f"max by (agent) ({states})", "{{agent}}"),
@@ -355,8 +369,8 @@ def agents() -> list[Any]:
             )
         ])
         .thresholds(NONE).show_value(c.VisibilityMode.NEVER).merge_values(True)
-        .legend(legend()),
-    ]  # fmt: skip
+        .legend(legend())
+    )  # fmt: skip
 
 
 # -- between agents, and beside them
@@ -411,13 +425,11 @@ def conversations() -> list[Any]:
             0, 72, 8, 8, "Cost in the last hour", "Cost that the CLI of each agent reported in the hour before.",
             "currencyUSD", query(f"increase(seqsup_agent_cost_usd_total{{{AGENT}}}[1h])", "{{agent}}"),
         ).color_scheme(shades()),
-        lines(
+        stacked(lines(
             8, 72, 8, 8, "Tokens in the last hour",
             "Tokens in the hour before by kind: input is what the provider's cache did not have.", "short",
             query(f"sum by (kind) (increase(seqsup_agent_tokens_total{{{AGENT}}}[1h]))", "{{kind}}"),
-        )
-        .stacking(common.StackingConfig().mode(c.StackingMode.NORMAL))
-        .fill_opacity(60),
+        )),
         lines(
             16, 72, 8, 8, "Usage limit", "Share used of the provider's usage limit, as the CLI reported it.",
             "percentunit",

@@ -1,5 +1,7 @@
 """Histories for tests, told event by event: `Told().run("a").attempt("a").agent_ended("a").run_ended(0).events`."""
 
+from typing import Any
+
 from seqsup.model.conversation import Conversation
 from seqsup.model.enums import Halt, OnTimeout, Verdict
 from seqsup.model.events import (
@@ -165,42 +167,12 @@ class Told:
         )
 
     def attempt(
-        self,
-        agent: str,
-        reason: Reason = Reason.COMPLETED,
-        *,
-        number: int = 1,
-        why: str = "",
-        seconds: float = 1.0,
-        peak: int = 10 * MIB,
-        hard: int | None = None,
-        heap: int | None = None,
-        exit_code: int | None = None,
-        ok: bool | None = None,
-        processes: tuple[ProcessMemory, ...] = (),
-        left_over: tuple[ProcessMemory, ...] = (),
-        leak: Leak | None = None,
-        conversation: Conversation | None = None,
-    ) -> "Told":
-        return (
-            self.attempt_started(agent, number, hard, heap)
-            .spawned(agent, number)
-            .ended(
-                agent,
-                reason,
-                number=number,
-                why=why,
-                seconds=seconds,
-                peak=peak,
-                hard=hard,
-                exit_code=exit_code,
-                ok=ok,
-                processes=processes,
-                left_over=left_over,
-                leak=leak,
-                conversation=conversation,
-            )
-        )
+        self, agent: str, reason: Reason = Reason.COMPLETED, *, number: int = 1, hard: int | None = None,
+        heap: int | None = None, **ending: Any,
+    ) -> "Told":  # fmt: skip
+        """A whole attempt; `ending` are further arguments of ended()."""
+        begun = self.attempt_started(agent, number, hard, heap).spawned(agent, number)
+        return begun.ended(agent, reason, number=number, hard=hard, **ending)
 
     def retry(self, agent: str, number: int = 2, wait: float = 1.0) -> "Told":
         return self.tell(RetryScheduled(agent=agent, attempt=number, wait=wait, after=Reason.FAILED, heap=None))
