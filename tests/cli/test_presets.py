@@ -68,6 +68,13 @@ def test_the_nearest_to_the_profile_wins(seqsup: Cli, config: Path, tmp_path: Pa
     assert (broken.code, f"{tmp_path}/presets/mine.toml:1:9: title: expected text" in broken.stderr) == (2, True)
 
 
+def test_a_pipe_among_them_is_refused_and_not_waited_for(seqsup: Cli, config: Path) -> None:
+    os.mkfifo(config / "pipe.toml")
+    for command in (["presets"], ["presets", "--check", config / "pipe.toml"]):
+        refused = seqsup(*command, env={"COLUMNS": "200"})
+        assert (refused.code, f"{config}/pipe.toml: cannot be read: not a regular file" in refused.stderr) == (2, True)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root refuses them")
 def test_root_refuses_one_that_another_user_can_change(seqsup: Cli, config: Path, tmp_path: Path) -> None:
     profile = write(tmp_path, {"name": "a", "preset": "mine", "prompt": "go"}, agent("b", ["true"]))
