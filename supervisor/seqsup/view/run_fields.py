@@ -10,8 +10,8 @@ from seqsup.view.ndjson import timestamp
 def of_run(view: RunView) -> dict[str, Any]:
     """Return the fields of a run."""
     fields = view.fields()
-    tables = (fields, *fields["agents"].values(), *fields["hooks"])
-    date(tables, "started", "resumed", "ended", "retry_at", "limit_until")
+    date([fields], "started", "resumed", "ended")
+    date((*fields["agents"].values(), *fields["hooks"]), "started", "ended", "retry_at", "limit_until")
     return fields
 
 
