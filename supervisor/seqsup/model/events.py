@@ -411,6 +411,7 @@ class AttemptLost(Event, frozen=True):
     attempt: int
     content: str
     stopped: tuple[ProcessMemory, ...]
+    conversation: Conversation | None = None  # as the run's timeline had it last
 
 
 class Warned(Event, frozen=True):

@@ -252,10 +252,12 @@ class History:
         agent.state, agent.reason, agent.pid = AgentState.LOST, Reason.LOST, None
         agent.why = "its supervisor died"
         self.view.failed[event.agent] = None
-        lost = Outcome(reason=Reason.LOST, why=agent.why, exit=None, seconds=0.0, peak=0)
+        if (heard := event.conversation) is not None:
+            agent.hear(heard)
+        lost = Outcome(reason=Reason.LOST, why=agent.why, exit=None, seconds=0.0, peak=0, conversation=heard)
         _remember(agent, event.content, lost)
         if (attempt := self._last.get(event.agent)) is not None:
-            attempt.reason, attempt.why = agent.reason, agent.why
+            attempt.reason, attempt.why, attempt.conversation = agent.reason, agent.why, heard
 
     def _drained(self, event: events.Drained, at: float) -> None:
         agent = self._agent(event.agent)

@@ -19,10 +19,12 @@ from seqsup.containment.process import Member, all_pids, read_stat
 from seqsup.containment.stop import stop_leftovers
 from seqsup.host.machine import boot_id
 from seqsup.host.wake import Wake
+from seqsup.model.conversation import Conversation
 from seqsup.model.enums import Measure
 from seqsup.model.events import AttemptEnded, AttemptLost, AttemptStarted, LeaderEnded, RunEnded, RunStarted
 from seqsup.model.process import ProcessMemory
 from seqsup.node.reports import REPORTS, settle
+from seqsup.state import samples
 from seqsup.state.journal import Journal, RunRow
 from seqsup.state.run_folder import (
     KILLED,
@@ -139,10 +141,11 @@ async def _stop(
 
 async def _recover(journal: Journal, left: "_Left", wake: Wake) -> Recovered:
     stopped, remaining, staying = await _stop(left.pids, left.groups, wake)
+    heard = _heard(left)
     for each in left.unended:
         # Before the end is written: recovery skips an attempt that has one.
         settle(left.folder / f"{each.agent}/{each.attempt}" / REPORTS)
-        journal.append(left.row.run, _end(each, stopped))
+        journal.append(left.row.run, _end(each, stopped, heard.get((each.agent, each.attempt))))
     left.take_back()
     recovered = left.told(stopped, remaining, staying)
     if not recovered.remains:
@@ -195,9 +198,26 @@ def _untold(journal: Journal, state_dir: Path, row: RunRow, why: str) -> list[Re
     return [Recovered(label(row.run), row.name, None, (), unknown=unknown)]
 
 
-def _end(last: AttemptStarted | LeaderEnded, stopped: tuple[ProcessMemory, ...]) -> AttemptEnded | AttemptLost:
+def _heard(left: "_Left") -> dict[tuple[str, int], Conversation]:
+    """Return the conversations of attempts without an end, as the run's timeline has them last."""
+    heard: dict[tuple[str, int], Conversation] = {}
+    if any(isinstance(each, AttemptStarted) and each.dialect for each in left.unended):
+        with suppress(OSError):
+            for sample in samples.read(left.folder):
+                if (conversation := sample.conversation) is not None:
+                    heard[sample.agent, sample.attempt] = replace(
+                        conversation, tool=None, usd_is_partial=conversation.usd is not None
+                    )
+    return heard
+
+
+def _end(
+    last: AttemptStarted | LeaderEnded, stopped: tuple[ProcessMemory, ...], heard: Conversation | None
+) -> AttemptEnded | AttemptLost:
     if isinstance(last, AttemptStarted):
-        return AttemptLost(agent=last.agent, attempt=last.attempt, content=last.content, stopped=stopped)
+        return AttemptLost(
+            agent=last.agent, attempt=last.attempt, content=last.content, stopped=stopped, conversation=heard
+        )
     return AttemptEnded(
         agent=last.agent, attempt=last.attempt, content=last.content, ok=True, hard=last.hard,
         outcome=replace(last.outcome, left_over=stopped),

@@ -3,16 +3,19 @@
 import json
 import re
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from helpers.command_line import Result
-from helpers.profiles import agent, of, proven, reasons, shell, write
+from helpers.command_line import Result, Started
+from helpers.profiles import agent, of, parsed, proven, reasons, shell, write
+from helpers.waiting import wait_for
 
 Cli = Callable[..., Result]
+Start = Callable[..., Started]
 
 # A CLI that answers as often as its first argument says, each time with 1000 tokens, and then exits or stays
 CLAUDE = f"""#!{sys.executable}
@@ -119,6 +122,20 @@ def test_spent_run_budget_starts_no_further_agent_and_a_resumed_run_counts_on(se
     events = proven(ended := seqsup("start", profile, "--json", "--resume"))
     assert (ended.code, reasons(events)["c"]) in ((4, "budget"), (0, "completed"))  # it may exit first
     assert len(calls(tmp_path)) == 3
+
+
+def test_attempt_that_a_dead_supervisor_left_counts(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -> None:
+    limits = {"budget": {"turns": 5}, "timeouts": {"wall": "20s"}, "retry": {"attempts": 1}}
+    profile = write(tmp_path, claude(tmp_path, "spender", 3, "stay", **limits))
+    first = seqsup_started("start", profile)
+    wait_for(lambda: [each["conversation"]["turns"] for each in of(parsed(seqsup("events").stdout), "agent_progress")])
+    first.send(signal.SIGKILL)
+    first.process.wait()
+    events = proven(seqsup("start", profile, "--json", "--resume"))
+    assert of(parsed(seqsup("events").stdout), "attempt_lost")[0]["conversation"]["turns"] == 3
+    assert reasons(events) == {"spender": "budget"}
+    [told] = json.loads(seqsup("status", "--json").stdout)["agents"]
+    assert (told["turns"], told["resumed"]) == (6, False)
 
 
 def test_cli_gets_what_is_left_as_its_own_limit(seqsup: Cli, tmp_path: Path) -> None:
