@@ -26,7 +26,7 @@ _SWITCH = 0.0005  # seconds that the thread may keep the interpreter from the wa
 _PAGE = b'<!DOCTYPE html><title>seqsup</title><p><a href="/metrics">Metrics</a> of a seqsup run.\n'
 
 
-class Taken(SeqsupError):
+class PortTaken(SeqsupError):
     """The address is not available: its port is in use, or this machine does not have it."""
 
     exit_code = 3
@@ -51,7 +51,7 @@ class Endpoint:
         threading.Thread(target=self._serve, name="metrics", daemon=True).start()
 
     def bind(self) -> None:
-        """Open the port; Taken if it is in use."""
+        """Open the port; PortTaken if it is in use."""
         host, _, port = self.listen.rpartition(":")
         try:
             family, kind, proto, _, address = socket.getaddrinfo(
@@ -59,7 +59,7 @@ class Endpoint:
             )[0]
             bound = socket.socket(family, kind, proto)
         except UnicodeError:
-            raise Taken(f"metrics.listen {self.listen}: {NO_HOST}", "the address is available") from None
+            raise PortTaken(f"metrics.listen {self.listen}: {NO_HOST}", "the address is available") from None
         except OSError as error:
             raise self._taken(error) from None
         try:
@@ -71,9 +71,9 @@ class Endpoint:
             raise self._taken(error) from None
         self._socket = bound
 
-    def _taken(self, error: OSError) -> Taken:
+    def _taken(self, error: OSError) -> PortTaken:
         until = "the port is free" if error.errno == errno.EADDRINUSE else "the address is available"
-        return Taken(f"metrics.listen {self.listen}: {error.strerror or error}", until)
+        return PortTaken(f"metrics.listen {self.listen}: {error.strerror or error}", until)
 
     @property
     def address(self) -> str | None:
@@ -91,7 +91,7 @@ class Endpoint:
                 return
             try:
                 self.bind()
-            except Taken:
+            except PortTaken:
                 continue
         if not self._asked():
             return

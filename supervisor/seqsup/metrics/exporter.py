@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from seqsup import __version__
 from seqsup.metrics import figures
-from seqsup.metrics.endpoint import Endpoint, Taken
+from seqsup.metrics.endpoint import Endpoint, PortTaken
 from seqsup.metrics.files import publish, targets
 from seqsup.metrics.host_figures import look
 from seqsup.metrics.rows import Row, rows
@@ -50,14 +50,16 @@ class Exporter:
         self._writer: threading.Thread | None = None
 
     def open(self) -> None:
-        """Start to serve; Taken if the port is in use and the profile requires it."""
+        """Start to serve; PortTaken if the port is in use and the profile requires it."""
         wanted = self._wanted
         if self._endpoint is not None:
             try:
                 self._endpoint.bind()
-            except Taken as taken:
+            except PortTaken as taken:
                 if wanted.required:
-                    raise Taken(f"{taken}, and metrics.required is set: free it, or choose another address") from None
+                    raise PortTaken(
+                        f"{taken}, and metrics.required is set: free it, or choose another address"
+                    ) from None
                 self._complain(f"{taken}; the run continues, and serves metrics once {taken.until}")
             self._endpoint.serve()
         if wanted.textfile or wanted.pushgateway or wanted.file_sd:

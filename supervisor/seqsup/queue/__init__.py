@@ -1,1 +1,1 @@
-"""Jobs that wait for a machine: what they are, where they are kept, and who takes them."""
+"""Jobs that wait for a machine: what they are, where they are kept, and how workers take them."""

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from seqsup.errors import Refused, SeqsupError
 from seqsup.model.enums import Halt
-from seqsup.queue.jobs import SCHEMA, Job, JobState, NewJob, Order, Result, Taken, job_label
+from seqsup.queue.jobs import SCHEMA, Job, JobState, NewJob, Order, JobResult, Taken, job_label
 from seqsup.queue.order import needed_here, refuse_needed, why_waiting
 from seqsup.queue.serving import serve
 from seqsup.queue.store import CarryOut, NoSuchJob, QueueError, Unfinished, WorkerStop
@@ -301,8 +301,8 @@ class EmbeddedQueue:
     def note(self, taken: Taken, text: str) -> None:
         self._of_mine(taken, "note = ?", text)
 
-    def finish(self, taken: Taken, result: Result) -> bool:
-        """Accept a result, and release the jobs that need this one. False: the job is not this worker's any more."""
+    def finish(self, taken: Taken, result: JobResult) -> bool:
+        """Accept a result, and release the jobs that need this one. False: the job is no longer this worker's."""
         with self._change() as db:
             accepted = db.execute(
                 "UPDATE jobs SET state = ?, ended = ?, exit_code = ?, why = ?, run = coalesce(?, run), note = '',"

@@ -60,7 +60,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
     priority: int = 0
     not_before: float | None = None
     after: tuple[int, ...] = ()
-    by: str = ""  # who added it: user@host
+    by: str = ""  # user@host that added it
 
 
 class Job(Struct, frozen=True, kw_only=True):
@@ -75,7 +75,7 @@ class Job(Struct, frozen=True, kw_only=True):
     not_before: float | None
     after: tuple[int, ...]  # jobs that it needs; it is ready once all of them are done
     lost: int  # machines that it has outlived
-    stop_wanted: bool = False  # it is running and somebody has asked to end it
+    stop_wanted: bool = False  # it is running and was asked to end
     worker: str | None = None  # that runs it or ran it
     run: str | None = None  # its run there, such as r42
     state_dir: str | None = None  # there
@@ -103,13 +103,13 @@ class Taken(Struct, frozen=True, kw_only=True):
     retried: float | None = None  # when `retry` made it ready: an end of its run before that does not count
 
 
-class Result(Struct, frozen=True, kw_only=True):
-    """How a job's run ended. Exit code 0: done; any other: failed, unless it was stopped by request."""
+class JobResult(Struct, frozen=True, kw_only=True):
+    """How a job's run ended. Exit code 0: done; any other: failed, unless its stop was requested."""
 
     exit_code: int
     run: str | None
     why: str = ""
-    cancelled: bool = False  # it ended because somebody stopped the job
+    cancelled: bool = False  # it ended because the job was dropped
     seconds: float | None = None
     branches: tuple[str, ...] = ()  # lines on the work that it leaves in git
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Halt
-from seqsup.queue.jobs import Result, Taken
+from seqsup.queue.jobs import JobResult, Taken
 from seqsup.queue.store import CarryOut, QueueError, Unfinished, WorkerStop
 
 if TYPE_CHECKING:
     from seqsup.queue.embedded import EmbeddedQueue
 
 _LONGEST_SLEEP = 30.0  # seconds, because no pipe tells of a window that opens, or of another worker's death
-_LOOK = 1.0  # seconds between two looks whether somebody wants a running job to end
+_LOOK = 1.0  # seconds between two looks whether a running job was dropped
 _FAULT = 70
 
 
@@ -100,7 +100,7 @@ async def _carry_out(queue: "EmbeddedQueue", held: _Held, carry_out: CarryOut) -
         await _until_kept(lambda: queue.release(held.taken, why))
         return
     except Exception as error:
-        result = Result(exit_code=_FAULT, run=None, why=f"internal error: {error!r}")
+        result = JobResult(exit_code=_FAULT, run=None, why=f"internal error: {error!r}")
     await _until_kept(lambda: queue.finish(held.taken, result))
 
 
@@ -109,6 +109,6 @@ async def _until_kept(write: Callable[[], object]) -> None:
         try:
             write()
         except QueueError:
-            await asyncio.sleep(1)
+            await Wake().wait(1)
         else:
             return

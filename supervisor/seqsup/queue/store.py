@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from seqsup.errors import Refused, SeqsupError
 from seqsup.model.enums import Halt
-from seqsup.queue.jobs import Job, JobState, NewJob, Result, Taken
+from seqsup.queue.jobs import Job, JobState, NewJob, JobResult, Taken
 
 
 class QueueError(Refused):
@@ -42,7 +42,7 @@ class Unfinished(Exception):
         self.lost = lost
 
 
-CarryOut = Callable[[Lease], Awaitable[Result]]
+CarryOut = Callable[[Lease], Awaitable[JobResult]]
 """Carry a job out and return its result. It looks at `lease.wanted()` several times a second. Unfinished: see there."""
 
 

@@ -30,7 +30,7 @@ _WALL = 60.0  # seconds
 _LATELY = 4096  # bytes of stderr that may hold the last words
 
 
-class Job(Struct, frozen=True, kw_only=True):
+class BenchJob(Struct, frozen=True, kw_only=True):
     """One agent, as a shell script would run it."""
 
     command: tuple[str, ...]
@@ -44,8 +44,8 @@ class Job(Struct, frozen=True, kw_only=True):
 class Bench(Struct, frozen=True, kw_only=True):
     """The agents of a benchmark."""
 
-    plain: tuple[Job, ...]
-    leaving: tuple[Job, ...]  # the same, each with its leftover processes
+    plain: tuple[BenchJob, ...]
+    leaving: tuple[BenchJob, ...]  # the same, each with its leftover processes
     profile: str  # of the latter
     task: str = ""
 
@@ -71,7 +71,7 @@ def of_stubs(count: int, limit: int, folder: Path) -> Bench:
     size = stub_size(limit) // MIB
     program = (sys.executable, "-S", "-E", bench_agent_main.__file__, str(size), str(_HOLD))
     plain, leaving = (
-        Job(command=words, cwd=str(folder)) for words in (program, (*program, str(int(limit * _LEFTOVER) // MIB)))
+        BenchJob(command=words, cwd=str(folder)) for words in (program, (*program, str(int(limit * _LEFTOVER) // MIB)))
     )
     lines = [
         'name = "bench"', "[run]", 'on_failure = "continue"', "[retry]", "attempts = 1",
@@ -98,7 +98,7 @@ def of_plan(plan: Plan, folder: Path) -> Bench:
     return Bench(plain=jobs, leaving=jobs, profile=plan.profile, task=plan.task)
 
 
-def _job(step: Step, folder: Path, secrets: Mapping[str, str]) -> Job:
+def _job(step: Step, folder: Path, secrets: Mapping[str, str]) -> BenchJob:
     def value(name: str, argument: str | None) -> str:
         return secrets[argument or ""] if name == SECRET else str(folder) if name == "artifacts" else ""
 
@@ -106,7 +106,7 @@ def _job(step: Step, folder: Path, secrets: Mapping[str, str]) -> Job:
         return finish(text, value)
 
     stdin = final(step.stdin or "").encode() if step.stdin_file is None else Path(step.stdin_file).read_bytes()
-    return Job(
+    return BenchJob(
         command=tuple(map(final, step.command)), cwd=step.cwd, stdin=stdin, codes=step.success.codes,
         env={name: final(value) for name, value in step.env.items()}, wall=step.timeouts.wall,
     )  # fmt: skip
@@ -149,7 +149,7 @@ class _Run:
                 self._box.stop()
         return crashed
 
-    def _crashed(self, jobs: Sequence[Job]) -> int:
+    def _crashed(self, jobs: Sequence[BenchJob]) -> int:
         began = time.monotonic()
         running = [self._start(job.command, job.cwd, {**os.environ, **job.env}, job.stdin) for job in jobs]
         while any(process.poll() is None for process in running):

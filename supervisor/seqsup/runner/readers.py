@@ -81,7 +81,7 @@ class Readers:
         wanted = self._plan.metrics
         if not (wanted.listen or wanted.textfile or wanted.pushgateway):
             return
-        from seqsup.metrics.endpoint import Taken
+        from seqsup.metrics.endpoint import PortTaken
         from seqsup.metrics.exporter import Exporter  # 1 MiB that a run without metrics has no use for
 
         loop, host = asyncio.get_running_loop(), Host()
@@ -104,7 +104,7 @@ class Readers:
             try:
                 exporter.open()
                 break
-            except Taken:
+            except PortTaken:
                 if time.monotonic() > give_up:
                     raise
                 await wake.wait(_LOOK_AGAIN)  # the run before may be about to close it

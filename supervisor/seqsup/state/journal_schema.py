@@ -76,9 +76,7 @@ def must_be_regular(path: Path) -> bool:
     except OSError as error:
         raise JournalError(trouble(path, error)) from error
     if not stat.S_ISREG(mode):
-        raise JournalError(
-            f"{path} is not a regular file: move it away, or set SEQSUP_STATE_DIR to another folder"
-        )
+        raise JournalError(f"{path} is not a regular file: move it away, or set SEQSUP_STATE_DIR to another folder")
     return True
 
 
