@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from seqsup.errors import Refused, SeqsupError
 from seqsup.model.enums import Halt
-from seqsup.queue.jobs import SCHEMA, Job, JobState, NewJob, Order, JobResult, Taken, job_label
+from seqsup.queue.jobs import SCHEMA, Job, JobResult, JobState, NewJob, Order, Taken, job_label
 from seqsup.queue.order import needed_here, refuse_needed, why_waiting
 from seqsup.queue.serving import serve
 from seqsup.queue.store import CarryOut, NoSuchJob, QueueError, Unfinished, WorkerStop

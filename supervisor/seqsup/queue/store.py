@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from seqsup.errors import Refused, SeqsupError
 from seqsup.model.enums import Halt
-from seqsup.queue.jobs import Job, JobState, NewJob, JobResult, Taken
+from seqsup.queue.jobs import Job, JobResult, JobState, NewJob, Taken
 
 
 class QueueError(Refused):
