@@ -190,9 +190,8 @@ class _Look:
                 problems["user",] = why
         node = self._node(agent, detected, path, become, problems) if not problems else None
         for key, command in ((("success", "command", 0), agent.success_command), (("repeat", "until", 0), agent.until)):
-            program = command[0] if command else ""
-            if program and "/" not in program and shutil.which(program, path=path) is None:  # a path may yet be made
-                problems[key] = f"no program {program} on PATH: install it, or give its path"
+            if command and (why := _never_a_program(command[0], agent.cwd, path)):
+                problems[key] = why
         if LINUX and not problems:
             problems |= _too_long(agent)
         return AgentSurvey(
@@ -236,6 +235,18 @@ class _Look:
             return ""
 
 
+def _never_a_program(word: str, cwd: str, path: str) -> str:
+    """Say why a program cannot be started later. A file that does not exist may yet be made."""
+    if "/" not in word:
+        return "" if shutil.which(word, path=path) else f"no program {word} on PATH: install it, or give its path"
+    file = str(Path(cwd, word))
+    if os.path.isdir(file):  # noqa: PTH112 (Path raises where it may not look)
+        return f"{file} is a folder"
+    if os.path.exists(file) and shutil.which(file) is None:  # noqa: PTH110
+        return f"{file} is not executable; fix it with: chmod +x {shlex.quote(file)}"
+    return ""
+
+
 def _not_installed(word: str, cwd: str, path: str) -> str:
     """Return a program that is missing from PATH, and is no slip for a file or a whole command."""
     is_a_name = "/" not in word and len(word.split()) == 1 and word not in OPERATORS
@@ -256,7 +267,8 @@ def _too_long(agent: ExpandedAgent) -> dict[KeyPath, str]:
     """Return the arguments and variables that are too long for the kernel, which bounds each by itself."""
     words: dict[KeyPath, str] = {("command", n): word for n, word in enumerate(agent.command)}
     if agent.prompt is not None:
-        words = {("prompt",): agent.prompt.text, **{("args", n): word for n, word in enumerate(agent.prompt.options)}}
+        with_it = max(agent.prompt.form.words(agent.prompt.text), key=len)  # a CLI may take it as --prompt=…
+        words = {("prompt",): with_it, **{("args", n): word for n, word in enumerate(agent.prompt.options)}}
     given: dict[KeyPath, str] = {
         **{key: placeholders.finish(word) for key, word in words.items()},
         **{("env", name): f"{name}={placeholders.finish(value)}" for name, value in agent.env.items()},
@@ -264,8 +276,12 @@ def _too_long(agent: ExpandedAgent) -> dict[KeyPath, str]:
         **{("repeat", "until", n): word for n, word in enumerate(agent.until)},
     }
     most = 32 * resource.getpagesize()
-    why = f"an argument of {most} bytes or more: Linux allows less than {most // 1024} KiB; use stdin or a file"
-    return {key: why for key, word in given.items() if len(os.fsencode(word)) >= most}
+    why = f"an argument of {most} bytes or more: Linux allows less than {most // 1024} KiB"
+    remedies = {"prompt": "put the text into a file, and name the file in the prompt"}
+    return {
+        key: f"{why}; {remedies.get(str(key[0]), 'use stdin or a file')}"
+        for key, word in given.items() if len(os.fsencode(word)) >= most
+    }  # fmt: skip
 
 
 def _accounts(

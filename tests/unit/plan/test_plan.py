@@ -603,6 +603,33 @@ def test_a_success_command_is_looked_for_before_an_hour_is_spent(tmp_path: Path)
     assert names(load(profile_file(tmp_path, later))) == ["a"]
 
 
+def test_what_is_to_end_the_rounds_must_be_a_program_if_it_exists(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    no_programs = agents(
+        "a\ncommand = ['sh']\nrepeat.until = ['./notes.txt']", f"b\ncommand = ['sh']\nrepeat.until = ['{tmp_path}']",
+        "c\ncommand = ['sh']\nrepeat.until = ['./made-by-the-agent']",
+    )  # fmt: skip
+    assert refusal(tmp_path, no_programs) == [
+        f"4 agents[0].repeat.until[0]: {tmp_path}/notes.txt is not executable; fix it with: chmod +x"
+        f" {tmp_path}/notes.txt",
+        f"8 agents[1].repeat.until[0]: {tmp_path} is a folder",
+    ]
+
+
+def test_prompt_that_is_too_long_with_its_option_is_reported_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "copilot").write_text("#!/bin/sh\n")
+    (tmp_path / "copilot").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    fits = "x" * (131_071 - len("--prompt="))
+    head = "[[agents]]\nname = 'a'\npreset = 'copilot'\n"
+    load(profile_file(tmp_path, f"{head}prompt = '{fits}'"))
+    [told] = refusal(tmp_path, f"{head}prompt = '{fits}x'")
+    assert told.startswith("4 agents[0].prompt: an argument of 131072 bytes or more")
+    assert told.endswith("put the text into a file, and name the file in the prompt")
+
+
 def test_argument_that_no_command_accepts_is_reported_before_the_run(tmp_path: Path) -> None:
     room = "x" * 131_061
     text = agents(
