@@ -65,6 +65,8 @@ def test_conversation_is_shown_while_it_runs_and_afterwards(
     assert [json.loads(line)["type"] for line in seqsup("logs", "plan", "--raw").stdout.splitlines()][-1] == "result"
     shown = seqsup("status").stdout
     assert f"  to continue with plan yourself: claude --resume {SESSION}\n" in shown
+    narrow = seqsup("status", env={"COLUMNS": "60"}).stdout
+    assert f"  to continue with plan yourself:\n    claude --resume {SESSION}\n" in narrow
     assert re.search(r"^  plan +1 +completed +\S+ s +2 +\$0\.01 ", shown, re.MULTILINE), shown
     [agent, other] = json.loads(seqsup("status", "--json").stdout)["agents"]
     assert (agent["turns"], agent["tokens"]["output"], agent["usd"]) == (2, 160, pytest.approx(0.0128))

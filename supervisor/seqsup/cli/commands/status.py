@@ -134,7 +134,7 @@ def _text(
     lines += [cut(line, columns or len(line)) for line in uses]
     if state == RunState.RUNNING and view.companions:
         lines += wrap(f"  beside it: {', '.join(map(_companion, view.companions.values()))}", columns)
-    lines += [cut(line, columns or len(line)) for line in _takeover(view)] if state != RunState.RUNNING else []
+    lines += _takeover(view, columns) if state != RunState.RUNNING else []
     below = [
         *body(
             view, width=columns, died=died, unswept=unswept, here=here(), elsewhere=elsewhere, said=said,
@@ -185,15 +185,20 @@ def _figures(view: RunView, folder: Path, now: Now) -> list[str]:
     return lines
 
 
-def _takeover(view: RunView) -> list[str]:
-    """Say how a person continues conversations of agents that did not complete, or else the last one."""
+def _takeover(view: RunView, columns: int | None) -> list[str]:
+    """Say how a person continues conversations of agents that did not complete, or else the last one.
+
+    A command that does not fit gets a line of its own, and is never cut: it is there to be copied.
+    """
     known = [agent for agent in view.agents.values() if agent.session and agent.dialect and not agent.before]
     open_ended = [agent for agent in known if agent.state is not AgentState.COMPLETED]
-    return [
-        f"  to continue with {agent.name} yourself: {shlex.join(words)}"
-        for agent in (open_ended or known[-1:])[:_TAKEN_OVER]
-        if (words := takeover(agent.dialect, agent.session))
-    ]
+    lines: list[str] = []
+    for agent in (open_ended or known[-1:])[:_TAKEN_OVER]:
+        if words := takeover(agent.dialect, agent.session):
+            told, command = f"  to continue with {agent.name} yourself:", shlex.join(words)
+            fits = columns is None or len(f"{told} {command}") <= columns
+            lines += [f"{told} {command}"] if fits else [*wrap(told, columns), f"    {command}"]
+    return lines
 
 
 def _died(view: RunView, left: tuple[ProcessMemory, ...] | None) -> str:
