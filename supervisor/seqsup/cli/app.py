@@ -23,6 +23,7 @@ COMMANDS = {
     "Run": {
         "start": "Run a profile's agents one at a time, and prove that memory is back after each.",
         "run": "Run one command under the same supervision, in the same queue.",
+        "work": "Take jobs from the queue, and carry them out.",
         "pause": "Start no further agent of a run until resume.",
         "resume": "Continue a paused run.",
         "stop": "Stop a run after its running agent, or now.",

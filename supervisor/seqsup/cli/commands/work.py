@@ -1,0 +1,168 @@
+"""`seqsup work`: take jobs from the queue, and carry them out."""
+
+import fcntl
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+import click
+
+from seqsup.cli.arguments import log_options, whole
+from seqsup.cli.carry_out import Carrier, LentTurn
+from seqsup.cli.job_starter import Starter
+from seqsup.errors import Refused
+from seqsup.host.slim_asyncio import asyncio
+from seqsup.model.enums import Halt
+from seqsup.policy.window import Window
+from seqsup.queue.store import Queue
+from seqsup.runner.stop_request import StopRequest
+from seqsup.runner.supervisor import SIGNALS, must_be_outside
+from seqsup.state.run_folder import private, state_dir
+from seqsup.text import message
+from seqsup.units import show
+
+WORKERS = "workers"  # in the state folder: the lock of each worker of this machine
+_STOPS = {
+    Halt.AFTER_AGENT: "takes no further job, and stops after the running agent; again: stops it now",
+    Halt.NOW: "stops the running agent now, with its grace period; again: kills it",
+    Halt.KILL: "kills the running agent",
+}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+def window(value: str) -> Window:
+    try:
+        return Window.parse(value)
+    except ValueError:
+        raise click.BadParameter(f"expected two times of day such as 22:00-07:00, not {show(value)}") from None
+
+
+def name_of_worker(value: str) -> str:
+    if _NAME.fullmatch(value) is None:
+        raise click.BadParameter(
+            f"expected at most 63 letters, digits and .-_ that begin with a letter or digit, not {show(value)}"
+        )
+    return value
+
+
+@click.command(short_help="Take jobs from the queue, and carry them out.")
+@click.option("--slots", type=whole(1), metavar="N", default="1", show_default=True, help="Jobs at a time.")
+@click.option("--until-empty", is_flag=True, help="Exit once no job can start by itself. Exit code 1: a job failed.")
+@click.option("--window", type=window, metavar="FROM-TO", help="Take jobs only between these times: 22:00-07:00.")
+@click.option(
+    "--name", type=name_of_worker, metavar="NAME", help="Name of this worker. Default: the name of the machine."
+)
+@click.option("--queue", "address", metavar="URL", help="Address of the queue. Default: the one on this machine.")
+@log_options
+def work(
+    slots: int, until_empty: bool, window: Window | None, name: str | None, address: str | None,
+    log_level: str | None, log_format: str,
+) -> int:  # fmt: skip
+    """Take one job after another from the queue, and carry each out as `seqsup start` would.
+
+    \b
+    Ctrl-C, SIGTERM   take no further job, and stop after the running agent
+    twice             stop it now with its grace period
+    three times       kill
+
+    A job that was stopped so is not over: the next worker resumes it. If a worker is killed, its runs continue, and the
+    next worker of its name waits for them. A running job may end after --window.
+
+    With several --slots the agents of several jobs run at the same time. Each starts only if the memory that it needs
+    is available.
+    """
+    from seqsup.queue.address import open_queue
+
+    must_be_outside()
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until they are heard
+    starter = Starter()
+    worker = name or default_name()
+    lock = _only_one(worker)
+    try:
+        queue = open_queue(address)
+        try:
+            return asyncio.run(
+                _Worker(worker, queue, starter, as_json=log_format == "json").serve(
+                    slots=slots, until_empty=until_empty, window=window, log_level=log_level and log_level.upper()
+                )
+            )
+        finally:
+            queue.close()
+    finally:
+        os.close(lock)
+        starter.close()
+
+
+def default_name() -> str:
+    """Return the name of the machine."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()).lstrip("._-")[:63] or "worker"
+
+
+def _only_one(name: str) -> int:
+    """Hold the lock of a worker. Refused: another one of this name runs on this machine."""
+    path = private(state_dir() / WORKERS) / name
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.read(fd, 20).decode(errors="replace").strip()
+        os.close(fd)
+        raise Refused(
+            f"a worker named {name} already runs on this machine (pid {pid}): stop it, or start this one with --name"
+        ) from None
+    os.ftruncate(fd, 0)
+    os.write(fd, b"%d\n" % os.getpid())
+    return fd
+
+
+class _Worker:
+    def __init__(self, name: str, queue: Queue, starter: Starter, *, as_json: bool) -> None:
+        self._name, self._queue, self._starter, self._as_json = name, queue, starter, as_json
+        self._stop = StopRequest()
+
+    async def serve(self, *, slots: int, until_empty: bool, window: Window | None, log_level: str | None) -> int:
+        """Take jobs until the end, and return the exit code."""
+        self._listen()
+        turn = LentTurn(self._name) if slots > 1 else None
+        carrier = Carrier(
+            self._starter, self._stop, self._say, turn, log_level=log_level, log_json=self._as_json
+        )  # fmt: skip
+        several = f", {slots} at a time" if slots > 1 else ""
+        between = f", between {window}" if window is not None else ""
+        self._say(f"worker {self._name} takes jobs from {self._queue.address}{several}{between}", "worker_started")
+        await self._queue.serve(
+            self._name, carrier, slots=slots, until_empty=until_empty, open_now=_open(window), stop=self._stop
+        )
+        if self._stop.signal is not None:
+            return 128 + self._stop.signal
+        return 1 if until_empty and carrier.failed else 0
+
+    def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(signum) is not signal.SIG_IGN:  # under nohup, or behind the & of a script
+                loop.add_signal_handler(signum, self._stop.interrupt, signum)
+        self._stop.subscribe(lambda asked: self._say(f"worker {self._name} {_STOPS[asked.halt]}", "worker_stops"))
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def _say(self, text: str, event: str, run: str = "") -> None:
+        if self._as_json:
+            from seqsup.view.log import spoken
+
+            click.echo(spoken(text, event, run=run), err=True)
+        else:
+            click.echo(message(text), err=True)
+
+
+def _open(window: Window | None) -> Callable[[], bool]:
+    if window is None:
+        return lambda: True
+
+    def holds() -> bool:
+        now = time.localtime()
+        return window.holds(now.tm_hour * 60 + now.tm_min)
+
+    return holds
