@@ -125,8 +125,8 @@ class _Job:
         reading = asyncio.create_task(self._read(reader))
         try:
             while not reading.done() and not self._child.gone():
-                await asyncio.wait([reading], timeout=_LOOK)
                 self._ask()
+                await asyncio.wait([reading], timeout=_LOOK)
             await asyncio.wait([reading], timeout=_LAST_WORDS)
         finally:
             reading.cancel()

@@ -23,8 +23,8 @@ _FAULT = 70
 class _Held:
     """A job in this worker's hands: the Lease of its CarryOut."""
 
-    def __init__(self, queue: "EmbeddedQueue", taken: Taken, stop: WorkerStop) -> None:
-        self.taken, self._queue, self._stop = taken, queue, stop
+    def __init__(self, queue: "EmbeddedQueue", taken: Taken) -> None:
+        self.taken, self._queue = taken, queue
         self._halt, self._looked = Halt.NONE, 0.0
 
     def begin(self, run: str, state_dir: str) -> None:
@@ -39,7 +39,7 @@ class _Held:
             with suppress(QueueError):  # a full disk stops no job
                 self._halt = self._queue.wanted(self.taken)
             self._looked = time.monotonic()
-        return max(self._halt, self._stop.halt)
+        return self._halt
 
 
 async def serve(
@@ -53,7 +53,7 @@ async def serve(
     subscribed = stop.subscribe(lambda *_: wake.poke())
 
     def begin(taken: Taken) -> None:
-        task = asyncio.create_task(_carry_out(queue, _Held(queue, taken, stop), carry_out))
+        task = asyncio.create_task(_carry_out(queue, _Held(queue, taken), carry_out))
         tasks[taken.number] = task
         task.add_done_callback(lambda _: wake.poke())
 

@@ -28,7 +28,10 @@ class Lease(Protocol):
         """Record what the job does now, for `seqsup queue`. Lost notes do no harm."""
 
     def wanted(self) -> Halt:
-        """Return how soon the job must end: because it was stopped, or because this worker has lost it."""
+        """Return how soon the job must end: because it was stopped, or because this worker has lost it.
+
+        The end of the worker is no such reason: a CarryOut hears of it by the worker's own stop.
+        """
 
 
 class Unfinished(Exception):

@@ -18,11 +18,19 @@ class JobRun(Struct, frozen=True, kw_only=True):
         return next((row for row in reversed(journal.runs()) if row.cookie == self.cookie), None)
 
     def ended(self, journal: JournalReader, row: RunRow) -> int | None:
-        """Return the exit code of the run; None if it is not over."""
-        code = None
+        """Return the exit code of the run; None if it runs, or its supervisor died."""
+        code: int | None = None
         for recorded in journal.events(row.run):
             if isinstance(recorded.body, RunEnded) and (self.since is None or recorded.at >= self.since):
                 code = recorded.body.exit_code
             elif isinstance(recorded.body, RunStarted):
                 code = None
         return code
+
+    def over(self, journal: JournalReader, row: RunRow) -> int | None:
+        """Return the exit code of a run that is not to be resumed.
+
+        A run that was stopped is resumed: the queue still knows whether its job is to end.
+        """
+        code = self.ended(journal, row)
+        return code if code is None or code <= 128 else None

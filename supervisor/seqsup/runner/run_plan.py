@@ -131,7 +131,7 @@ async def _with_turn(
         row, cookie = of.row(journal), of.cookie
         if not of.wanted():
             raise Refused("its worker has ended, so nothing was started")
-        if row is not None and (code := of.ended(journal, row)) is not None:
+        if row is not None and (code := of.over(journal, row)) is not None:
             return code
     else:
         row = _resumed(journal, of)

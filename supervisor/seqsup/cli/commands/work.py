@@ -1,30 +1,27 @@
 """`seqsup work`: take jobs from the queue, and carry them out."""
 
-import fcntl
-import os
 import re
 import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 import click
 
 from seqsup.cli.arguments import log_options, whole
 from seqsup.cli.carry_out import Carrier, LentTurn
 from seqsup.cli.job_starter import Starter
-from seqsup.errors import Refused
 from seqsup.host.slim_asyncio import asyncio
 from seqsup.model.enums import Halt
 from seqsup.policy.window import Window
+from seqsup.queue.address import open_queue
 from seqsup.queue.store import Queue
 from seqsup.runner.stop_request import StopRequest
 from seqsup.runner.supervisor import SIGNALS, must_be_outside
-from seqsup.state.run_folder import private, state_dir
 from seqsup.text import message
 from seqsup.units import show
 
-WORKERS = "workers"  # in the state folder: the lock of each worker of this machine
 _STOPS = {
     Halt.AFTER_AGENT: "takes no further job, and stops after the running agent; again: stops it now",
     Halt.NOW: "stops the running agent now, with its grace period; again: kills it",
@@ -55,10 +52,13 @@ def name_of_worker(value: str) -> str:
 @click.option(
     "--name", type=name_of_worker, metavar="NAME", help="Name of this worker. Default: the name of the machine."
 )
-@click.option("--queue", "address", metavar="URL", help="Address of the queue. Default: the one on this machine.")
+@click.option(
+    "--queue", "url", metavar="URL",
+    help="The queue. Also SEQSUP_QUEUE, or queue in ~/.config/seqsup/config.toml. Default: that of this machine.",
+)  # fmt: skip
 @log_options
 def work(
-    slots: int, until_empty: bool, window: Window | None, name: str | None, address: str | None,
+    slots: int, until_empty: bool, window: Window | None, name: str | None, url: str | None,
     log_level: str | None, log_format: str,
 ) -> int:  # fmt: skip
     """Take one job after another from the queue, and carry each out as `seqsup start` would.
@@ -74,48 +74,24 @@ def work(
     With several --slots the agents of several jobs run at the same time. Each starts only if the memory that it needs
     is available.
     """
-    from seqsup.queue.address import open_queue
-
     must_be_outside()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until they are heard
     starter = Starter()
-    worker = name or default_name()
-    lock = _only_one(worker)
     try:
-        queue = open_queue(address)
-        try:
+        with closing(open_queue(url)) as queue:
+            worker = _Worker(name or default_name(), queue, starter, as_json=log_format == "json")
             return asyncio.run(
-                _Worker(worker, queue, starter, as_json=log_format == "json").serve(
+                worker.serve(
                     slots=slots, until_empty=until_empty, window=window, log_level=log_level and log_level.upper()
                 )
             )
-        finally:
-            queue.close()
     finally:
-        os.close(lock)
         starter.close()
 
 
 def default_name() -> str:
     """Return the name of the machine."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()).lstrip("._-")[:63] or "worker"
-
-
-def _only_one(name: str) -> int:
-    """Hold the lock of a worker. Refused: another one of this name runs on this machine."""
-    path = private(state_dir() / WORKERS) / name
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pid = os.read(fd, 20).decode(errors="replace").strip()
-        os.close(fd)
-        raise Refused(
-            f"a worker named {name} already runs on this machine (pid {pid}): stop it, or start this one with --name"
-        ) from None
-    os.ftruncate(fd, 0)
-    os.write(fd, b"%d\n" % os.getpid())
-    return fd
 
 
 class _Worker:
