@@ -23,6 +23,7 @@ COMMANDS = {
     "Run": {
         "start": "Run a profile's agents one at a time, and prove that memory is back after each.",
         "run": "Run one command under the same supervision, in the same queue.",
+        "add": "Queue a profile, a command or a prompt.",
         "work": "Take jobs from the queue, and carry them out.",
         "pause": "Start no further agent of a run until resume.",
         "resume": "Continue a paused run.",
@@ -33,6 +34,7 @@ COMMANDS = {
         "plan": "Show what start would do, without starting anything.",
         "status": "Show the active run, or the last one.",
         "runs": "List the runs.",
+        "queue": "Show the queue; drop, move and retry its jobs.",
         "logs": "Show what an agent printed.",
         "events": "Print a run's events as JSON lines.",
         "mem": "Show memory use of the active run or of any process; request a GC.",

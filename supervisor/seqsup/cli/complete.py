@@ -56,6 +56,21 @@ def run(context: click.Context, parameter: click.Parameter, begun: str) -> list[
     return _starting(begun, _runs())
 
 
+def job(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """The jobs of the queue that ended last, run or come next. Without #, which begins a comment in a shell."""
+    from seqsup.queue.address import open_queue
+
+    try:
+        queue = open_queue(context.params.get("url"))
+        try:
+            jobs = queue.jobs(over=_LATEST, most=_LATEST)
+        finally:
+            queue.close()
+    except SeqsupError:
+        return []
+    return _starting(begun, [(str(each.number), f"{each.name}, {each.state}") for each in jobs])
+
+
 def run_or_agent(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     return _starting(begun, [*_agents(None), *_runs()])
 

@@ -2,9 +2,12 @@
 
 import os
 import shlex
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Iterator, Set
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import click
 from msgspec.structs import replace
 
 from seqsup.cli.read_profile import read, state_dir_of
@@ -57,7 +60,17 @@ def plan_of(profile: Profile, folder: Path, choice: Choice) -> Plan:
     return _plan(with_homes(profile), folder, choice)
 
 
-def for_command(
+def for_command(command: Iterable[str], **options: Any) -> Plan:
+    """Return the plan of one command, or with a preset of one prompt in several words, run where we are.
+
+    `options` are those of `command_profile`.
+    """
+    typed = list(command)
+    with _as_typed(typed):
+        return _plan(command_profile(typed, **options), straight(Path()), Choice(any_task=True))
+
+
+def command_profile(
     command: Iterable[str],
     *,
     preset: str | None = None,
@@ -67,31 +80,37 @@ def for_command(
     hard: str | None = None,
     retries: int = 0,
     timeout: str | None = None,
-) -> Plan:
-    """The plan of one command, or with a preset of one prompt in several words, run where we are."""
+) -> Profile:
+    """Return the profile of one command, or with a preset of one prompt in several words."""
     given: dict[str, dict[str, str | int | None]] = {
         "memory": {"soft": soft, "hard": hard},
         "timeouts": {"wall": timeout},
         "retry": {"attempts": retries + 1},
     }
     tables = {table: {key: value for key, value in keys.items() if value is not None} for table, keys in given.items()}
-    folder, typed = straight(Path()), list(command)
-    try:
+    presets, typed = presets_for(straight(Path())), list(command)
+    with _as_typed(typed):
         if preset is not None:
-            profile = from_prompt(" ".join(typed), preset, model, name, tables, presets_for(folder))
-        else:
-            profile = from_command(typed, name, tables, presets_for(folder))
-        return _plan(profile, folder, Choice(any_task=True))
+            return from_prompt(" ".join(typed), preset, model, name, tables, presets)
+        return from_command(typed, name, tables, presets)
+
+
+@contextmanager
+def _as_typed(command: list[str]) -> Iterator[None]:
+    """Complain in the words of the command line."""
+    try:
+        yield
     except ProfileError as error:
-        raise ProfileError(dict.fromkeys(_as_typed(each, typed) for each in error.complaints)) from None
+        raise ProfileError(dict.fromkeys(_told(each, command) for each in error.complaints)) from None
 
 
-def _as_typed(complaint: Complaint, command: list[str]) -> Complaint:
-    """Return a complaint about `run` in the words of the command line."""
+def _told(complaint: Complaint, command: list[str]) -> Complaint:
     key, hint = _OPTIONS.get(complaint.key, complaint.key), complaint.hint
     if key == COMMAND and hint:
         why, words = meant(command)
-        hint = f"{why or 'write it without the quotes'}: seqsup run -- {shlex.join(words)}"
+        context = click.get_current_context(silent=True)
+        typed = context.command_path if context is not None else "seqsup run"
+        hint = f"{why or 'write it without the quotes'}: {typed} -- {shlex.join(words)}"
     return replace(complaint, key=key, hint=hint)
 
 

@@ -1,5 +1,6 @@
 """Lines of styled text for a terminal of some width, encoding and colour. Pure."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
@@ -8,7 +9,20 @@ from seqsup.text import columns, counted, mark, printable
 
 Part = tuple[str, str]  # style, text
 _STYLES = {"": "", "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
+_NAMES = {code: style for style, code in _STYLES.items() if code}
+_PAINT = re.compile(r"\x1b\[(\d+)m")
 _EIGHTHS, _EIGHTHS_ASCII = "▁▂▃▄▅▆▇█", "_.-~=+*#"
+
+
+def parts(text: str) -> list[Part]:
+    """Return a line that `styled` has painted in parts."""
+    told, style = list[Part](), ""
+    for at, piece in enumerate(_PAINT.split(text)):
+        if at % 2:
+            style = _NAMES.get(piece, "")
+        elif piece:
+            told.append((style, piece))
+    return told
 
 
 class Canvas(Struct, frozen=True):

@@ -9,8 +9,7 @@ from pathlib import Path
 import click
 from msgspec.structs import replace
 
-from seqsup.cli import complete
-from seqsup.cli.arguments import log_options, whole
+from seqsup.cli.arguments import command_options, log_options
 from seqsup.cli.load_plan import COMMAND, PRESET, for_command
 from seqsup.model.enums import Halt
 from seqsup.model.plan import OWN_STDIN
@@ -29,24 +28,7 @@ from seqsup.state.run_folder import straight
     no_args_is_help=True,
     context_settings={"allow_interspersed_args": False},  # what follows CMD is its own, also without --
 )
-@click.option(
-    "--preset",
-    metavar="CLI",
-    help="Start this CLI, and give it the words as its prompt.",
-    shell_complete=complete.preset,
-)
-@click.option("--model", metavar="NAME", help="With --preset: the CLI's model. Default: the CLI's own.")
-@click.option("--soft", metavar="SIZE", help="Above it for 2 s: stopped with a grace period. Default: 75 % of --hard.")
-@click.option("--hard", metavar="SIZE", help="Above it: killed at once. Default: 8GiB, less on a small machine.")
-@click.option(
-    "--retries",
-    metavar="N",
-    type=whole(0),
-    default="0",
-    help="Retries after a failure. Default: none.",
-)
-@click.option("--timeout", metavar="DURATION", help='Longest time. Default: "1h".')
-@click.option("--name", metavar="NAME", help="Name in status and logs. Default: the program's.")
+@command_options
 @click.option("--no-wait", is_flag=True, help="Exit with 125 instead of waiting if another run is active.")
 @log_options
 @click.argument("command", nargs=-1, metavar="-- CMD [ARG]...")
