@@ -153,9 +153,7 @@ command_options = together(
     click.option(
         "--soft", metavar="SIZE", help="Above it for 2 s: stopped with a grace period. Default: 75 % of --hard."
     ),
-    click.option(
-        "--hard", metavar="SIZE", help="Above it: killed at once. Default: 8GiB, less on a small machine."
-    ),
+    click.option("--hard", metavar="SIZE", help="Above it: killed at once. Default: 8GiB, less on a small machine."),
     click.option(
         "--retries",
         metavar="N",

@@ -52,27 +52,35 @@ def example(context: click.Context, parameter: click.Parameter, begun: str) -> l
 
 
 def run(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    """The latest runs, and the names under which they ran."""
-    return _starting(begun, _runs())
+    """The latest runs, and the names under which they ran; behind j or #, jobs of the queue."""
+    return _starting(begun, [*_runs(), *_jobs_of(begun)])
 
 
 def job(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    """The jobs of the queue that ended last, run or come next. Without #, which begins a comment in a shell."""
+    """The jobs of the queue that ended last, run or come next."""
+    return _starting(begun, _jobs("", context.params.get("url")))
+
+
+def _jobs_of(begun: str) -> list[tuple[str, str]]:
+    return _jobs(begun[0]) if begun[:1] in ("#", "j") and begun else []
+
+
+def _jobs(sign: str, url: str | None = None) -> list[tuple[str, str]]:
     from seqsup.queue.address import open_queue
 
     try:
-        queue = open_queue(context.params.get("url"))
+        queue = open_queue(url)
         try:
             jobs = queue.jobs(over=_LATEST, most=_LATEST)
         finally:
             queue.close()
     except SeqsupError:
         return []
-    return _starting(begun, [(str(each.number), f"{each.name}, {each.state}") for each in jobs])
+    return [(f"{sign}{each.number}", f"{each.name}, {each.state}") for each in jobs]
 
 
 def run_or_agent(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    return _starting(begun, [*_agents(None), *_runs()])
+    return _starting(begun, [*_agents(None), *_runs(), *_jobs_of(begun)])
 
 
 def agent_of_run(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:

@@ -1,4 +1,7 @@
-"""Which run is meant: `r42`, `42`, a profile's name or file, or nothing for the one that runs or ran last."""
+"""Which run is meant: `r42`, `42`, a profile's name or file, or nothing for the one that runs or ran last.
+
+`#12` is the run of a job of the queue. So is `j12`, as # begins a comment in most shells.
+"""
 
 import os
 import re
@@ -19,6 +22,9 @@ from seqsup.state.journal_schema import NoJournal
 from seqsup.state.run_folder import alive, closed, label, run_folder, state_dir, surely_alive
 from seqsup.state.turn import Waiting, queued
 from seqsup.text import named, nearest, printable
+
+
+_JOB = re.compile(r"[#j]([0-9]{1,15})")
 
 
 class NeverRan(SeqsupError):
@@ -57,6 +63,10 @@ class Found(NamedTuple):
 
 
 def find(given: str | None) -> Found:
+    if given is not None and (job := job_number(given)) is not None:
+        from seqsup.cli.jobs import run_of_job  # most commands have no use for the queue
+
+        return run_of_job(job)
     profile = None
     if given is not None and (given.endswith(".toml") or _is_folder(given)):
         # most look for a run without its profile
@@ -83,6 +93,11 @@ def find(given: str | None) -> Found:
     elif not (meant := _of_profile(rows, Path(given), profile.name)):
         raise NeverRan(f"{given} never ran")
     return Found(folder, journal, meant[-1])
+
+
+def job_number(given: str | None) -> int | None:
+    """Return the number of the job that is meant; None: none is."""
+    return int(job[1]) if given is not None and (job := _JOB.fullmatch(given)) else None
 
 
 def _is_folder(given: str) -> bool:

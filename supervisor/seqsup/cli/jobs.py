@@ -1,15 +1,23 @@
-"""Jobs of the queue, as commands look at them: `#12`, and what it waits for."""
+"""Jobs of the queue, as commands look at them: `#12`, what it waits for, and its run."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from seqsup.cli.find_run import Found, NeverRan
 from seqsup.cli.output import notice
-from seqsup.queue.address import open_queue
+from seqsup.errors import SeqsupError
+from seqsup.queue.address import EMBEDDED, open_queue
 from seqsup.queue.jobs import Job, JobState
 from seqsup.queue.store import NoSuchJob, Queue
 from seqsup.queue.table import MOST, Seen, describe, shown
+from seqsup.state.journal import Journal
+from seqsup.state.journal_schema import NoJournal
+from seqsup.state.run_folder import label, state_dir
 from seqsup.text import printable
+
+_WORKERS = "workers"  # as cli/commands/work.py has it
 
 
 @contextmanager
@@ -54,6 +62,33 @@ def told(queue: Queue, job: Job) -> str:
     return f"{head} {'is done' if job.state is JobState.DONE else 'failed'}{behind}"
 
 
+def run_of_job(number: int) -> Found:
+    """Return the run of a job. NeverRan says what a job waits for; SeqsupError: its run is on another machine."""
+    with opened() as queue:
+        job = queue.job(number)
+        if job.run is None:
+            raise NeverRan(f"no run yet: {told(queue, job)}")
+        found = run_here(queue, job)
+        if found is None:
+            where = f"machine of worker {printable(job.worker or '?')}, in {printable(job.state_dir or '?')}"
+            raise SeqsupError(f"{told(queue, job)}; its run {printable(job.run)} is on the {where}: look there")
+    return found
+
+
+def run_here(queue: Queue, job: Job) -> Found | None:
+    """Return the run of a job; None: it has none yet, or it is on another machine, or was removed."""
+    if job.run is None or job.state_dir is None:
+        return None
+    if queue.address != EMBEDDED and not (state_dir() / _WORKERS / (job.worker or "")).is_file():
+        return None
+    folder = Path(job.state_dir)
+    try:
+        journal = Journal.open(folder)
+    except NoJournal:
+        return None
+    return next((Found(folder, journal, row) for row in journal.runs() if label(row.run) == job.run), None)
+
+
 def each_of(queue: Queue, numbers: tuple[int, ...]) -> list[Job]:
     """Return the jobs. NoSuchJob names all that there are not: so a slip changes nothing."""
     found, wrong = [], []
@@ -67,12 +102,12 @@ def each_of(queue: Queue, numbers: tuple[int, ...]) -> list[Job]:
     return found
 
 
-def say_dropped(job: Job, was: Job) -> None:
-    """Say what a drop did. `was` is the job before."""
+def drop(queue: Queue, job: Job, *, now: bool = False) -> None:
+    """Cancel a job that is not over, and say so."""
     name = f"{job.label} {printable(job.name)}"
-    if was.state.over:
-        notice(f"{name} is over already: {was.state}")
-    elif job.state.over:
+    if job.state.over:
+        notice(f"{name} is over already: {job.state}")
+    elif queue.drop(job.number, now=now).state.over:
         notice(f"{name} left the queue")
     else:
-        notice(f"{name} ends after its running agent")
+        notice(f"{name} ends {'now' if now else 'after its running agent'}")

@@ -1,6 +1,7 @@
 """From the words of `seqsup add` to jobs. All is checked here, before any of it is queued."""
 
 import os
+import posixpath
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,7 +79,7 @@ def of_profile(path: str, wanted: Wanted, *, task: str, only: tuple[str, ...], s
 
 
 def _select(profile: Profile, choice: Choice) -> None:
-    """Raise ProfileError if --only names an unknown agent, or {task} is empty. Items may be known to the worker alone."""
+    """Raise ProfileError if --only names an unknown agent, or {task} is empty. The worker may know more items."""
     ordered = in_order(profile.agents)
     copies = {
         table.name: [name for name in choice.only if table.for_each and is_copy(name, table.name)] or [table.name]
@@ -107,5 +108,8 @@ def of_command(words: Sequence[str], wanted: Wanted, options: CommandOptions) ->
 
 
 def _name(words: Sequence[str], preset: str | None) -> str:
-    told = f"{preset}: {' '.join(words)}" if preset is not None else shlex.join([os.path.basename(words[0]), *words[1:]])  # noqa: PTH119
+    if preset is not None:
+        told = f"{preset}: {' '.join(words)}"
+    else:
+        told = shlex.join([posixpath.basename(words[0]), *words[1:]])
     return fit(" ".join(printable(told).split()), _LONGEST)

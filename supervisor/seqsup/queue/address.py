@@ -71,7 +71,6 @@ def open_queue(url: str | None = None) -> "Queue":
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("seqsup"):
             raise
-        raise QueueError(f"{shown(address)}: {error.name} is not installed; a queue for a fleet needs it: {_EXTRA}") from (
-            None
-        )
+        lacking = f"{error.name} is not installed; a queue for several machines needs it: {_EXTRA}"
+        raise QueueError(f"{shown(address)}: {lacking}") from None
     return FleetQueue(address)

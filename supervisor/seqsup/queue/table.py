@@ -136,10 +136,9 @@ def _remedies(seen: Seen) -> Iterator[str]:
             if seen.states.get(each) in _ENDED:
                 stuck.setdefault(each, []).append(job)
     for number, jobs in stuck.items():
-        yield (
-            f"{named((job.label for job in jobs), _NAMED)} cannot start, as {job_label(number)} {_ENDED[seen.states[number]]}."
-            f" Run it again: seqsup queue retry {number}. Or: seqsup queue drop {' '.join(str(job.number) for job in jobs)}"
-        )
+        why = f"{named((job.label for job in jobs), _NAMED)} cannot start: {job_label(number)}"
+        drop = " ".join(str(job.number) for job in jobs)
+        yield f"{why} {_ENDED[seen.states[number]]}; seqsup queue retry {number}, or seqsup queue drop {drop}"
     if seen.paused:
         yield styled("yellow", PAUSED)
     elif not seen.attended and _open(seen.counts):

@@ -52,7 +52,7 @@ class _Add(click.Command):
 @click.argument("words", nargs=-1, metavar="[PROFILE | -- CMD [ARG]...]", shell_complete=complete.profile)
 @click.pass_context
 def add(
-    context: click.Context, words: tuple[str, ...], task: str, only: tuple[str, ...], spread: bool,
+    context: click.Context, /, words: tuple[str, ...], task: str, only: tuple[str, ...], spread: bool,
     after: tuple[int, ...], at: float | None, priority: int, workspace: str | None, url: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Queue a job, and print its number, such as #12. `seqsup work` carries jobs out, one after another.

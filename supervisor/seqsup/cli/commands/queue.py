@@ -8,7 +8,8 @@ import click
 from seqsup.cli import complete
 from seqsup.cli.app import Group
 from seqsup.cli.arguments import job, queue_option
-from seqsup.cli.jobs import each_of, look, opened, say_dropped
+from seqsup.cli import jobs
+from seqsup.cli.jobs import each_of, look, opened
 from seqsup.cli.output import notice, put_object
 from seqsup.queue.table import MOST, object_of, table
 from seqsup.text import printable
@@ -83,7 +84,7 @@ def drop(numbers: tuple[int, ...], url: str | None) -> None:
     """
     with opened(_address(url)) as found:
         for was in each_of(found, numbers):
-            say_dropped(found.drop(was.number), was)
+            jobs.drop(found, was)
 
 
 @queue.command(short_help="Run a job before the others.")

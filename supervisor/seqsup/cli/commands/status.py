@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from seqsup.cli import complete
-from seqsup.cli.find_run import Found, NeverRan, find, in_queue
+from seqsup.cli.find_run import Found, NeverRan, find, in_queue, job_number
 from seqsup.cli.output import put_object
 from seqsup.cli.signals import suspended
 from seqsup.model.conversation import Conversation
@@ -46,12 +46,14 @@ WAITING = "waiting"  # told by the queue
 def status(run: str | None, watch: bool, verbose: bool, as_json: bool) -> int:
     """Show the active run, or the last one.
 
-    RUN is a number (r42 or 42), a profile's name or its file; or q7, one that waits for its turn. Without it: the run
-    that runs, else the last.
+    RUN is a number (r42 or 42), a profile's name or its file; or q7, one that waits for its turn; or '#12' or j12, a
+    job of the queue. Without it: the run that runs, else the last.
 
     Exit codes: 0 it runs, waits or completed, 1 it did not complete, 3 nothing ran yet.
     """
-    if run is not None and (waiting := in_queue(run)):
+    if (job := job_number(run)) is not None and (code := _of_job(job, as_json)) is not None:
+        return code
+    if run is not None and job is None and (waiting := in_queue(run)):
         return _waits(waiting, as_json)
     try:
         found = find(run)
@@ -98,6 +100,25 @@ def _waits(waiting: Waiting, as_json: bool) -> int:
         click.echo(_in_turn(waiting))
         click.echo(f"  behind {', '.join(ahead(state_dir(), waiting))}")
     return 0
+
+
+def _of_job(number: int, as_json: bool) -> int | None:
+    """Show a job of the queue. None: it has a run here, which is to be shown."""
+    from seqsup.cli.jobs import opened, run_here, told
+    from seqsup.queue.jobs import JobState
+    from seqsup.queue.table import object_of
+
+    with opened() as queue:
+        job = queue.job(number)
+        if run_here(queue, job) is not None:
+            if not as_json:
+                click.echo(told(queue, job))
+            return None
+        if as_json:
+            put_object(SCHEMA, object_of(job))
+        else:
+            click.echo(told(queue, job))
+    return 1 if job.state in (JobState.FAILED, JobState.CANCELLED) else 0
 
 
 def _in_turn(waiting: Waiting) -> str:

@@ -6,7 +6,7 @@ import time
 import click
 
 from seqsup.cli import complete
-from seqsup.cli.find_run import Found, find, in_queue
+from seqsup.cli.find_run import Found, find, in_queue, job_number
 from seqsup.cli.signals import send, suspended
 from seqsup.state.run_folder import state_dir
 from seqsup.state.turn import Waiting, queued
@@ -20,10 +20,12 @@ _LOOK_AGAIN, _TOLD_EVERY = 0.05, 3.0  # seconds
 @click.argument("run", required=False, shell_complete=complete.run)
 @click.option("--now", is_flag=True, help="Stop the running agent too, with its grace period, and wait for the end.")
 def stop(run: str | None, now: bool) -> int:
-    """End RUN (the one that runs; or q7, one that waits for its turn) after its running agent.
+    """End RUN (the one that runs; or q7, one that waits for its turn; or '#12', a job) after its running agent.
 
     A stopped run exits with 130, after --now with 143. `start --resume` resumes it.
     """
+    if (job := job_number(run)) is not None:
+        return _stop_job(job, now)
     if run is not None and (waiting := in_queue(run)):
         return _turn_away(waiting)
     found = find(run)
@@ -65,6 +67,19 @@ def _wait(found: Found) -> None:
                 click.echo(f"waiting for {named(running)} to exit within its grace period{since}", err=True)
         time.sleep(_LOOK_AGAIN)
     click.echo(f"{found.label} {found.row.name} ended after {format_duration(time.monotonic() - began)}", err=True)
+
+
+def _stop_job(number: int, now: bool) -> int:
+    """Cancel a job of the queue. Wait for the end of its run if that is wanted, and is here."""
+    from seqsup.cli.jobs import drop, opened, run_here
+
+    with opened() as queue:
+        job = queue.job(number)
+        drop(queue, job, now=now)
+        found = run_here(queue, job) if now and not job.state.over else None
+    if found is not None:
+        _wait(found)
+    return 0
 
 
 def _turn_away(waiting: Waiting) -> int:
