@@ -23,7 +23,6 @@ from seqsup.state.run_folder import alive, closed, label, run_folder, state_dir,
 from seqsup.state.turn import Waiting, queued
 from seqsup.text import named, nearest, printable
 
-
 _JOB = re.compile(r"[#j]([0-9]{1,15})")
 
 

@@ -5,10 +5,9 @@ import time
 
 import click
 
-from seqsup.cli import complete
+from seqsup.cli import complete, jobs
 from seqsup.cli.app import Group
 from seqsup.cli.arguments import job, queue_option
-from seqsup.cli import jobs
 from seqsup.cli.jobs import each_of, look, opened
 from seqsup.cli.output import notice, put_object
 from seqsup.queue.table import MOST, object_of, table
