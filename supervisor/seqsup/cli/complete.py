@@ -71,7 +71,7 @@ def _jobs(sign: str, url: str | None = None) -> list[tuple[str, str]]:
     try:
         queue = open_queue(url)
         try:
-            jobs = queue.jobs(over=_LATEST, most=_LATEST)
+            jobs = queue.jobs(over=_LATEST, waiting=_LATEST)
         finally:
             queue.close()
     except SeqsupError:

@@ -8,10 +8,10 @@ from pathlib import Path
 from seqsup.cli.find_run import Found, NeverRan
 from seqsup.cli.output import notice
 from seqsup.errors import SeqsupError
-from seqsup.queue.address import EMBEDDED, open_queue
-from seqsup.queue.jobs import Job, JobState
+from seqsup.queue.address import HERE, open_queue
+from seqsup.queue.jobs import Job
 from seqsup.queue.store import NoSuchJob, Queue
-from seqsup.queue.table import MOST, Seen, describe, shown
+from seqsup.queue.table import MOST, Seen, sentence
 from seqsup.state.journal import Journal
 from seqsup.state.journal_schema import NoJournal
 from seqsup.state.run_folder import label, state_dir
@@ -29,37 +29,16 @@ def opened(url: str | None = None) -> Iterator[Queue]:
         queue.close()
 
 
-def look(queue: Queue, most: int = MOST) -> Seen:
-    """Return what a table of at most so many rows shows."""
-    jobs = shown(queue.jobs(over=most, most=most), most)
+def look(queue: Queue) -> Seen:
+    """Return what a table shows."""
     return Seen(
-        jobs=jobs, counts=queue.counts(), states=states(queue, jobs), paused=queue.paused(), attended=queue.attended()
+        jobs=queue.jobs(over=MOST, waiting=MOST), counts=queue.counts(), paused=queue.paused(), workers=queue.workers()
     )  # fmt: skip
 
 
-def states(queue: Queue, jobs: list[Job]) -> dict[int, JobState]:
-    """Return the states of jobs and of those that they wait for."""
-    known = {each.number: each.state for each in jobs}
-    for number in {number for each in jobs if each.state is JobState.WAITING for number in each.after} - {*known}:
-        known[number] = queue.job(number).state
-    return known
-
-
-def told(queue: Queue, job: Job) -> str:
-    """Say in a line how it is with a job: `#12 nightly waits for #3 and until 02:00`."""
-    head, what = f"{job.label} {printable(job.name)}", describe(job, states(queue, [job]), time.time())
-    behind = f": {what}" if what else ""
-    match job.state:
-        case JobState.WAITING:
-            return f"{head} waits {what}"
-        case JobState.READY:
-            return f"{head} waits for a worker{behind}"
-        case JobState.RUNNING:
-            where = f" by {printable(job.worker)}" if job.worker else ""
-            return f"{head} is carried out{where}{behind}"
-        case JobState.CANCELLED:
-            return f"{head} was cancelled{behind}"
-    return f"{head} {'is done' if job.state is JobState.DONE else 'failed'}{behind}"
+def told(job: Job) -> str:
+    """Say in a line how it is with a job."""
+    return sentence(job, time.time())
 
 
 def run_of_job(number: int) -> Found:
@@ -67,11 +46,11 @@ def run_of_job(number: int) -> Found:
     with opened() as queue:
         job = queue.job(number)
         if job.run is None:
-            raise NeverRan(f"no run yet: {told(queue, job)}")
+            raise NeverRan(f"no run yet: {told(job)}")
         found = run_here(queue, job)
         if found is None:
             where = f"machine of worker {printable(job.worker or '?')}, in {printable(job.state_dir or '?')}"
-            raise SeqsupError(f"{told(queue, job)}; its run {printable(job.run)} is on the {where}: look there")
+            raise SeqsupError(f"{told(job)}; its run {printable(job.run)} is on the {where}: look there")
     return found
 
 
@@ -79,7 +58,7 @@ def run_here(queue: Queue, job: Job) -> Found | None:
     """Return the run of a job; None: it has none yet, or it is on another machine, or was removed."""
     if job.run is None or job.state_dir is None:
         return None
-    if queue.address != EMBEDDED and not (state_dir() / _WORKERS / (job.worker or "")).is_file():
+    if queue.address != HERE and not (state_dir() / _WORKERS / (job.worker or "")).is_file():
         return None
     folder = Path(job.state_dir)
     try:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # a queue is opened where it is used
     from seqsup.queue.store import Queue
 
 EMBEDDED = "embedded"
+HERE = "this machine"  # the embedded queue, for people
 VARIABLE = "SEQSUP_QUEUE"
 FORMS = f'"postgresql://USER@HOST/DATABASE", or "{EMBEDDED}" for that of this machine'
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://)?")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from seqsup.errors import Refused
 from seqsup.host.trust import exposure
-from seqsup.model.kinds import TEXT, Table, ValueKind
+from seqsup.model.kinds import TEXT, KeyPath, Table, ValueKind
 from seqsup.model.profile import Profile
 from seqsup.profile.file_text import read_text
 from seqsup.profile import fields
@@ -38,7 +38,7 @@ def configured() -> str | None:
 
 
 def _read(file: Path) -> Config:
-    text, wrong = read_text(str(file), MIB), {}
+    text, wrong = read_text(str(file), MIB), dict[KeyPath, str]()
     given = fields.read(Config, tables(text, str(file)), (), wrong.setdefault)
     if wrong:
         raise ProfileError(complaints(Profile(file=str(file), text=text), wrong.items()))

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from seqsup.errors import Refused, SeqsupError
 from seqsup.model.enums import Halt
+from seqsup.queue.address import HERE
 from seqsup.queue.jobs import SCHEMA, Job, JobResult, JobState, NewJob, Order, Taken, job_label
 from seqsup.queue.order import needed_here, refuse_needed, why_waiting
 from seqsup.queue.serving import serve
@@ -58,7 +59,7 @@ _OVER = "('done', 'failed', 'cancelled')"
 class EmbeddedQueue:
     """The jobs of one state folder. See `queue.store.Queue` for what the calls mean."""
 
-    address = "this machine"
+    address = HERE
 
     def __init__(self, state_dir: Path) -> None:
         """Open the queue of a state folder, and create it if there is none."""

@@ -6,6 +6,8 @@ from seqsup.errors import SeqsupError
 from seqsup.queue.jobs import Job, JobState, job_label
 from seqsup.text import named
 
+RETRY = "seqsup queue retry"
+
 
 def needed_here(after: Iterable[int], numbers: list[int]) -> tuple[int, ...]:
     """Return the numbers of needed jobs; `numbers` are those of the jobs that this call has added so far."""
@@ -19,7 +21,7 @@ def refuse_needed(needed: Mapping[int, JobState | None]) -> None:
             raise SeqsupError(f"--after {number}: there is no job {job_label(number)}; `seqsup queue` lists all jobs")
         if state in (JobState.FAILED, JobState.CANCELLED):
             told = f"--after {number}: job {job_label(number)} has {_ended(state)}, so no job can wait for it"
-            raise SeqsupError(f"{told}; make it ready again first: seqsup queue retry {number}")
+            raise SeqsupError(f"{told}; make it ready again first: {RETRY} {number}")
 
 
 def why_waiting(job: Job, states: Mapping[int, JobState]) -> str:
@@ -28,7 +30,7 @@ def why_waiting(job: Job, states: Mapping[int, JobState]) -> str:
     broken = [(number, state) for number, state in needed if state in (JobState.FAILED, JobState.CANCELLED)]
     if broken:
         number, state = broken[0]
-        return f"needs {job_label(number)}, which has {_ended(state)}: seqsup queue retry {number}"
+        return f"needs {job_label(number)}, which has {_ended(state)}: {RETRY} {number}"
     left = [job_label(number) for number, state in needed if state is not JobState.DONE]
     return f"after {named(left)}" if left else ""
 

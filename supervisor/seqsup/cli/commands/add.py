@@ -1,19 +1,18 @@
 """`seqsup add`: a profile, a command or a prompt into the queue."""
 
-import time
 from typing import Any
 
 import click
 
 from seqsup.cli import complete
 from seqsup.cli.arguments import command_options, job, queue_option, text, to_come, whole
+from seqsup.cli.jobs import told
 from seqsup.cli.new_jobs import Made, Wanted, of_command, of_profile
 from seqsup.cli.output import notice
 from seqsup.cli.read_profile import profile_path
 from seqsup.queue.address import EMBEDDED, open_queue, selected
-from seqsup.queue.jobs import HIGHEST, LOWEST, CommandOptions, job_label
-from seqsup.queue.table import NO_WORKER, PAUSED, held_by
-from seqsup.text import printable
+from seqsup.queue.jobs import HIGHEST, LOWEST, CommandOptions, JobState, job_label
+from seqsup.queue.table import NO_WORKER, PAUSED
 
 _COMMAND = "command"  # in the context: what follows `--`
 _LISTED = 8  # jobs of which stderr says what they wait for
@@ -117,13 +116,12 @@ def _queue(made: Made, address: str) -> None:
         click.echo("\n".join(map(job_label, numbers)))
         for note in made.notes:
             notice(note)
-        for number, each in list(zip(numbers, made.jobs, strict=True))[:_LISTED]:
-            after = tuple(numbers[-1 - before] if before < 0 else before for before in each.after)
-            if held := held_by(after, each.not_before, time.time()):
-                notice(f"{job_label(number)} {printable(each.name)} waits {held}")
+        for number in numbers[:_LISTED]:
+            if (added := queue.job(number)).state is JobState.WAITING:
+                notice(told(added))
         if queue.paused():
             notice(PAUSED)
-        elif not queue.attended():
+        elif not queue.workers():
             notice(NO_WORKER)
     finally:
         queue.close()

@@ -16,6 +16,7 @@ from seqsup.view.canvas import parts
 from seqsup.view.terminal import redrawable, width
 
 _LOOKED_EVERY = 1.0  # seconds
+_ALL = 2**31  # jobs: none is left out
 _FRAME = 8  # lines of a screen that are no rows: headline, column titles, remedies
 
 numbers = click.argument(
@@ -42,17 +43,16 @@ def queue(context: click.Context, watch: bool, as_json: bool, url: str | None) -
             put_object(
                 "seqsup.queue/1",
                 {
-                    "queue": found.address, "paused": found.paused(), "attended": found.attended(),
-                    "counts": found.counts(), "jobs": [object_of(each) for each in found.jobs()],
+                    "queue": found.address, "paused": found.paused(), "workers": found.workers(),
+                    "counts": found.counts(), "jobs": [object_of(each) for each in found.jobs(waiting=_ALL)],
                 },
             )  # fmt: skip
         elif watch:
             _watch(url)
-        elif seen := look(found):
-            if not seen.counts:
-                notice("no jobs yet: `seqsup add PROFILE` queues one")
-            else:
-                click.echo("\n".join(table(seen, time.time(), width())))
+        elif (seen := look(found)).empty:
+            notice("no jobs yet: `seqsup add PROFILE` queues one")
+        else:
+            click.echo("\n".join(table(seen, time.time(), width())))
 
 
 def _watch(url: str | None) -> None:
@@ -66,8 +66,8 @@ def _watch(url: str | None) -> None:
         with opened(url) as found:
             while True:
                 columns, lines = screen.size
-                seen = look(found, max(min(MOST, lines - _FRAME), 1))
-                screen.draw([parts(line) for line in table(seen, time.time(), columns)])
+                most = max(min(MOST, lines - _FRAME), 1)
+                screen.draw([parts(line) for line in table(look(found), time.time(), columns, most)])
                 time.sleep(_LOOKED_EVERY)
     finally:
         screen.close()

@@ -112,12 +112,12 @@ def _of_job(number: int, as_json: bool) -> int | None:
         job = queue.job(number)
         if run_here(queue, job) is not None:
             if not as_json:
-                click.echo(told(queue, job))
+                click.echo(told(job))
             return None
         if as_json:
             put_object(SCHEMA, object_of(job))
         else:
-            click.echo(told(queue, job))
+            click.echo(told(job))
     return 1 if job.state in (JobState.FAILED, JobState.CANCELLED) else 0
 
 
