@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import click
 
 from seqsup.cli import complete
+from seqsup.model.enums import LEVELS
 from seqsup.units import parse_duration, parse_size, show
-from seqsup.view.messages import LEVELS
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -106,3 +106,6 @@ HALTS = {
     Halt.NOW: "now (with a grace period)",
     Halt.KILL: "at once",
 }
+
+
+LEVELS = DEBUG, INFO, WARNING, ERROR = "DEBUG", "INFO", "WARNING", "ERROR"  # of the log

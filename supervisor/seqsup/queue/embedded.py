@@ -22,7 +22,6 @@ from seqsup.model.enums import Halt
 from seqsup.queue.address import HERE
 from seqsup.queue.jobs import SCHEMA, Job, JobResult, JobState, NewJob, Order, Taken, job_label
 from seqsup.queue.order import needed_here, refuse_needed, why_waiting
-from seqsup.queue.serving import serve
 from seqsup.queue.store import CarryOut, NoSuchJob, QueueError, Unfinished, WorkerStop
 from seqsup.state.journal_schema import PATIENCE, must_be_own, must_be_regular
 from seqsup.state.run_folder import private
@@ -368,6 +367,8 @@ class EmbeddedQueue:
         self, worker: str, carry_out: CarryOut, *, slots: int, until_empty: bool, open_now: Callable[[], bool],
         stop: WorkerStop,
     ) -> None:  # fmt: skip
+        from seqsup.queue.serving import serve  # only a worker pays for asyncio
+
         lock = self._enter(worker)
         pipe = self._listen(worker)
         try:

@@ -91,7 +91,8 @@ def object_of(job: Job) -> dict[str, object]:
         "job": job.label, "number": job.number, "name": job.name, "state": str(job.state), "priority": job.priority,
         "by": job.by, "after": list(job.after), "lost": job.lost,
         "stop_wanted": job.stop_wanted, "worker": job.worker, "run": job.run, "state_dir": job.state_dir,
-        **{name: None if at is None else timestamp(at) for name, at in moments.items()}, "exit_code": job.exit_code, "why": job.why, "note": job.note,
+        **{name: None if at is None else timestamp(at) for name, at in moments.items()},
+        "exit_code": job.exit_code, "why": job.why, "note": job.note,
     }  # fmt: skip
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, TextIO
 import msgspec
 from loguru import logger
 
+from seqsup.model.enums import DEBUG, ERROR, INFO
 from seqsup.model.events import Recorded, RunStarted, about
 from seqsup.text import columns, cut, labelled, mark, printable, wrap
 from seqsup.view.canvas import Canvas
-from seqsup.view.messages import DEBUG, ERROR, INFO, SUCCESS, say
+from seqsup.view.messages import SUCCESS, say
 from seqsup.view.ndjson import kind, timestamp
 from seqsup.view.nonblocking import NonblockingWriter
 from seqsup.view.screen import Screen

@@ -5,7 +5,7 @@ from functools import singledispatch
 from msgspec import Struct
 
 from seqsup.model import events
-from seqsup.model.enums import HALTS, Verdict
+from seqsup.model.enums import DEBUG, ERROR, HALTS, INFO, WARNING, Verdict
 from seqsup.model.events import Event
 from seqsup.model.outcome import ending
 from seqsup.model.process_names import how_many, processes
@@ -14,8 +14,7 @@ from seqsup.policy.classify import last_words
 from seqsup.text import at_a_time, counted, labelled, named, narrowed
 from seqsup.units import MIB, format_age, format_duration, format_size
 
-DEBUG, INFO, SUCCESS, WARNING, ERROR = "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR"
-LEVELS = (DEBUG, INFO, WARNING, ERROR)
+SUCCESS = "SUCCESS"
 _COMMAND = 300  # characters: a prompt may be pages long
 _SLOW = 1.0  # seconds: a drain that takes longer is worth a line on the terminal
 _MUCH = 32 * MIB  # and so is an agent that gave back as much; a bare Node process uses 40 MiB

@@ -21,7 +21,7 @@ from msgspec.structs import fields, replace
 
 from helpers.command_line import Result
 from helpers.told import Told, process
-from seqsup.model.enums import Halt
+from seqsup.model.enums import LEVELS, Halt
 from seqsup.model.events import (
     AnyEvent,
     ChainEnded,
@@ -37,7 +37,7 @@ from seqsup.model.events import (
 from seqsup.model.reason import Reason
 from seqsup.units import GIB, MIB
 from seqsup.view.log import FILE, Log, spoken
-from seqsup.view.messages import DEBUG, INFO, LEVELS, Message, say
+from seqsup.view.messages import Message, say
 
 SHOWN = """\
 ▶ seqsup      started    nightly: 2 agents, one at a time, in subreaper

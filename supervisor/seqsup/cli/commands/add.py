@@ -1,18 +1,18 @@
 """`seqsup add`: a profile, a command or a prompt into the queue."""
 
+import time
 from typing import Any
 
 import click
 
 from seqsup.cli import complete
 from seqsup.cli.arguments import command_options, job, queue_option, text, to_come, whole
-from seqsup.cli.jobs import told
 from seqsup.cli.new_jobs import Made, Wanted, of_command, of_profile
 from seqsup.cli.output import notice
 from seqsup.cli.read_profile import profile_path
 from seqsup.queue.address import EMBEDDED, open_queue, selected
 from seqsup.queue.jobs import HIGHEST, LOWEST, CommandOptions, JobState, job_label
-from seqsup.queue.table import NO_WORKER, PAUSED
+from seqsup.queue.table import NO_WORKER, PAUSED, sentence
 
 _COMMAND = "command"  # in the context: what follows `--`
 _LISTED = 8  # jobs of which stderr says what they wait for
@@ -118,7 +118,7 @@ def _queue(made: Made, address: str) -> None:
             notice(note)
         for number in numbers[:_LISTED]:
             if (added := queue.job(number)).state is JobState.WAITING:
-                notice(told(added))
+                notice(sentence(added, time.time()))
         if queue.paused():
             notice(PAUSED)
         elif not queue.workers():
