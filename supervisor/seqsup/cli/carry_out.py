@@ -11,7 +11,7 @@ import msgspec
 from seqsup.cli.job_process import JobStart, Line
 from seqsup.cli.job_starter import Child, Starter
 from seqsup.model.enums import Halt
-from seqsup.queue.jobs import Result, Taken, job_label
+from seqsup.queue.jobs import JobResult, Taken, job_label
 from seqsup.queue.store import Lease, Unfinished
 from seqsup.runner.run_plan import queue_up
 from seqsup.runner.stop_request import StopRequest
@@ -69,7 +69,7 @@ class Carrier:
         self._log_level, self._log_json = log_level, log_json
         self.failed = 0  # jobs
 
-    async def __call__(self, lease: Lease) -> Result:
+    async def __call__(self, lease: Lease) -> JobResult:
         """Carry a job out. Unfinished: this worker stops, or the supervisor of the run was killed."""
         if self._turn is None:
             return await self._carry_out(lease, None)
@@ -81,7 +81,7 @@ class Carrier:
         finally:
             self._turn.leave()
 
-    async def _carry_out(self, lease: Lease, place: tuple[int, int] | None) -> Result:
+    async def _carry_out(self, lease: Lease, place: tuple[int, int] | None) -> JobResult:
         start = JobStart(taken=lease.taken, place=place, log_level=self._log_level, log_json=self._log_json)
         job = _Job(lease, self._starter.start(start), self._stop, self._say)
         began = time.monotonic()
@@ -165,7 +165,7 @@ class _Job:
         if line.said:
             self.say(line.said, "notice")
 
-    def result(self) -> Result:
+    def result(self) -> JobResult:
         """Return how the job ended. Unfinished: it did not."""
         last = self._last
         if last.result is None:

@@ -30,7 +30,7 @@ from seqsup.model.run_view import AgentState, RunView
 from seqsup.plan.preset_files import presets_for
 from seqsup.policy.passed_on import seen
 from seqsup.profile.parse import parse
-from seqsup.queue.jobs import Order, Result, Taken
+from seqsup.queue.jobs import JobResult, Order, Taken
 from seqsup.queue.parcel import choice_of, unpack
 from seqsup.runner.begun import BegunRun
 from seqsup.runner.emitter import Emitter
@@ -68,7 +68,7 @@ class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
     run: str | None = None  # the run began, or was resumed
     state_dir: str | None = None
     resumed: bool = False
-    result: Result | None = None  # the last line
+    result: JobResult | None = None  # the last line
     stopped: bool = False  # its run was stopped by a signal, so that it can be resumed
 
 
@@ -135,11 +135,13 @@ def serve(start: JobStart, stderr: TextIO) -> int:
     try:
         last = _JobProcess(start, lines, stderr).carry_out()
     except SeqsupError as error:
-        result = Result(exit_code=error.exit_code, run=None, why="\n".join(error.lines(None)))
+        result = JobResult(exit_code=error.exit_code, run=None, why="\n".join(error.lines(None)))
         last = Line(result=result)
     except Exception as error:
         traceback.print_exc()
-        last = Line(result=Result(exit_code=_FAULT, run=None, why=f"internal error: {type(error).__name__}: {error}"))
+        last = Line(
+            result=JobResult(exit_code=_FAULT, run=None, why=f"internal error: {type(error).__name__}: {error}")
+        )
     lines.tell(last)
     lines.close()
     return 0
@@ -220,12 +222,12 @@ class _JobProcess:
         """Return the last line for a run that ended with `code`, or did not begin."""
         why, found = self._lines.last, self._found(folder)
         if found is None:
-            return Line(result=Result(exit_code=code, run=None, why=why if code else ""), stopped=code > 128)
+            return Line(result=JobResult(exit_code=code, run=None, why=why if code else ""), stopped=code > 128)
         view = found.view()
         view.exit_code = code
         own = seen(view)
         assert own is not None
-        result = Result(exit_code=own, run=found.label, why=_why(view) if own else "", seconds=view.seconds)
+        result = JobResult(exit_code=own, run=found.label, why=_why(view) if own else "", seconds=view.seconds)
         return Line(result=result, stopped=code > 128)
 
 

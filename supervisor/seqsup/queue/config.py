@@ -8,9 +8,9 @@ from seqsup.errors import Refused
 from seqsup.host.trust import exposure
 from seqsup.model.kinds import TEXT, KeyPath, Table, ValueKind
 from seqsup.model.profile import Profile
-from seqsup.profile.file_text import read_text
 from seqsup.profile import fields
 from seqsup.profile.complaint import ProfileError, complaints
+from seqsup.profile.file_text import read_text
 from seqsup.profile.parse import tables
 from seqsup.queue.address import parse
 from seqsup.state.run_folder import config_dir
@@ -20,7 +20,7 @@ FILE = "config.toml"
 _ADDRESS = ValueKind(lambda value: parse(TEXT.read(value)), {"type": "string"}, secret=True)
 
 
-class Config(Table):
+class Config(Table, frozen=True):
     queue: Annotated[str | None, "Address of the queue. Default: that of this machine.", _ADDRESS] = None
 
 

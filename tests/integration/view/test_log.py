@@ -21,7 +21,7 @@ from msgspec.structs import fields, replace
 
 from helpers.command_line import Result
 from helpers.told import Told, process
-from seqsup.model.enums import LEVELS, Halt
+from seqsup.model.enums import DEBUG, INFO, LEVELS, Halt
 from seqsup.model.events import (
     AnyEvent,
     ChainEnded,
