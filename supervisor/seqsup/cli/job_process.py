@@ -139,9 +139,8 @@ def serve(start: JobStart, stderr: TextIO) -> int:
         last = Line(result=result)
     except Exception as error:
         traceback.print_exc()
-        last = Line(
-            result=JobResult(exit_code=_FAULT, run=None, why=f"internal error: {type(error).__name__}: {error}")
-        )
+        why = f"internal error: {type(error).__name__}: {error}"
+        last = Line(result=JobResult(exit_code=_FAULT, run=None, why=why))
     lines.tell(last)
     lines.close()
     return 0
