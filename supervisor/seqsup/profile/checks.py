@@ -402,9 +402,7 @@ def _not_resumable(agent: AgentTable) -> str:
     if agent.form is not None and not agent.form.resume:
         return f'preset {agent.preset} cannot resume a conversation\nset how = "auto"'
     if agent.form is not None and not agent.form.mint and agent.form.sets_output(agent.args):
-        return (
-            "the conversation's id is known from the JSON stream only\ntake the option for another output out of args"
-        )
+        return "the conversation's id is in the JSON stream only\nremove the option for another output from args"
     return ""
 
 

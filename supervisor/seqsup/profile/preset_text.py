@@ -47,7 +47,7 @@ def _mistakes(preset: Preset) -> Wrong:
         if any(each == placeholders.SECRET for each, _ in placeholders.written(value)):
             yield ("env", name), "a preset has no secrets\nset this variable in env of an agent"
     if preset.dialect is not None and preset.prompt is None:
-        yield ("dialect",), "a stream needs the words that ask for it\nadd [prompt] with command and stream"
+        yield ("dialect",), "a JSON stream needs the options that ask for it\nadd [prompt] with command and stream"
     if preset.prompt is not None:
         for at, why in _form(preset.prompt):
             yield ("prompt", *at), why

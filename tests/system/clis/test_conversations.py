@@ -13,6 +13,7 @@ import pytest
 
 from helpers.command_line import Result, Started
 from helpers.model_server import HANGS, Model, Step, model
+from helpers.past import state_dir
 from helpers.paths import STUBS
 from helpers.profiles import Event, of, parsed, proven, reasons, write
 from helpers.real_clis import CLIS, SIXTEEN, environment, options
@@ -132,9 +133,11 @@ def test_conversation_of_a_killed_supervisor_is_resumed(
 
 def test_stopped_claude_keeps_what_it_has_said(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -> None:
     with model([{"say": "I count each. " * 20, "silence": "midway", "times": 1}, SAYS]) as asks:
-        profile = write(tmp_path, conversation("claude", asks, tmp_path))
+        piecewise = [*options("claude"), "--include-partial-messages"]
+        profile = write(tmp_path, conversation("claude", asks, tmp_path, args=piecewise))
         started = seqsup_started("start", profile, "--json")
-        wait_for(asks.midway.is_set, 60)
+        printed = state_dir() / "runs/r1/claude/1/stdout.log"
+        wait_for(lambda: asks.midway.is_set() and "I count each." in printed.read_text(), 60)
         for n in (1, 2):  # stop after this agent, then now
             started.send(signal.SIGINT)
             wait_for(lambda: len(of(whole(started), "halt_requested")) == n)
@@ -187,8 +190,15 @@ def test_tool_that_eats_memory_is_ended_and_its_cli_lives_on(seqsup: Cli, stub: 
 
 def is_stored(text: str, home: Path) -> bool:
     """Say whether a CLI has written this into its session below `home`."""
-    files = [path for path in home.rglob("*") if path.is_file() and path.suffix != ".log"]
-    return any(text.encode() in path.read_bytes() for path in files)
+    return any(text.encode() in content for path in home.rglob("*") if path.suffix != ".log" for content in read(path))
+
+
+def read(path: Path) -> list[bytes]:
+    """Return a file's content; nothing if it is no file, or gone meanwhile."""
+    try:
+        return [path.read_bytes()] if path.is_file() else []
+    except FileNotFoundError:
+        return []
 
 
 def whole(started: Started) -> list[Event]:

@@ -241,7 +241,7 @@ WRONG = [
     (
         PROMPT.replace("claude", "opencode") + 'args = ["--format", "default"]\nretry.how = "resume"',
         "agents[0].retry.how",
-        "take the option for another output out of args",
+        "remove the option for another output from args",
     ),
     ('[retry]\nhow = "resume"\n' + AGENT, "retry.how", 'set prompt in place of command, or how = "auto"'),
     (PROMPT + 'args = ["--model=x", "--resume=1"]', "agents[0].args[1]", "seqsup sets --resume itself"),

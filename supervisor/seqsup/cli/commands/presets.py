@@ -26,8 +26,8 @@ _WIDTH = Width(100)  # where it is not known
 def presets(name: str | None, check: Path | None, as_json: bool) -> None:
     """List the presets of seqsup and your own, with their files. With NAME: print its file.
 
-    Your own are ~/.config/seqsup/presets/NAME.toml, and presets/NAME.toml next to a profile: here, in the current
-    folder. The latter win over the former, and both over those of seqsup.
+    Your own are in ~/.config/seqsup/presets/, and in presets/ next to a profile. This command looks for the latter in
+    the current folder. Of two with one name, that next to the profile wins over yours, and yours over that of seqsup.
     """
     if check is not None:
         if name is not None:
