@@ -356,11 +356,20 @@ def _unreported(agent: AgentTable, budget: Budget) -> list[str]:
     settings = agent.settings
     if settings is None or settings.dialect is None:  # it is no agent CLI
         return []
-    return [key for key in _SPENT if getattr(budget, key) is not None and key not in settings.reports]
+    reports = () if _has_other_output(agent) else settings.reports
+    return [key for key in _SPENT if getattr(budget, key) is not None and key not in reports]
+
+
+def _has_other_output(agent: AgentTable) -> bool:
+    """Return whether `args` replace the JSON stream."""
+    return agent.prompt is not None and agent.form is not None and agent.form.sets_output(agent.args)
 
 
 def _no_report(agent: AgentTable, key: str, table: str) -> str:
     settings = agent.settings
+    if settings is not None and key in settings.reports:
+        why = f"{agent.preset} reports its {_SPENT[key]} in the JSON stream only"
+        return f"{why}\ntake the option for another output out of args"
     known = " or ".join(f"{table}.{each}" for each in settings.reports) if settings is not None else ""
     return f"{agent.preset} reports no {_SPENT[key]}\nuse {known}"
 
@@ -401,7 +410,7 @@ def _not_resumable(agent: AgentTable) -> str:
         return 'only an agent with a prompt has a conversation\nset prompt in place of command, or how = "auto"'
     if agent.form is not None and not agent.form.resume:
         return f'preset {agent.preset} cannot resume a conversation\nset how = "auto"'
-    if agent.form is not None and not agent.form.mint and agent.form.sets_output(agent.args):
+    if agent.form is not None and not agent.form.mint and _has_other_output(agent):
         return "the conversation's id is in the JSON stream only\nremove the option for another output from args"
     return ""
 

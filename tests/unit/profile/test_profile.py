@@ -226,6 +226,11 @@ WRONG = [
     ),
     (PROMPT.replace("claude", "copilot") + "budget.tokens = 1", "agents[0].budget.tokens", "(use budget.turns)"),
     (
+        PROMPT + 'args = ["--output-format=text"]\nbudget.tokens = 1',
+        "agents[0].budget.tokens",
+        "claude reports its tokens in the JSON stream only (take the option for another output out of args)",
+    ),
+    (
         "run.budget.usd = 5\n" + PROMPT.replace("claude", "codex"),
         "run.budget.usd",
         "a: codex reports no cost (use",
