@@ -90,4 +90,5 @@ def _pattern(at: KeyPath, pattern: str, groups: tuple[str, ...] = ()) -> Wrong:
         return
     for group in named:
         if group not in groups:
-            yield at, f"unknown group {group}{nearest(group, groups)}"
+            remedy = f"\nname it one of {', '.join(groups)}" if groups else "\nremove its name"
+            yield at, f"unknown group {group}{nearest(group, groups) or remedy}"

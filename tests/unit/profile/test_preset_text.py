@@ -37,6 +37,7 @@ def mine(text: str = MINE) -> Preset:
         ("programs", "program", "mine.toml:2:1: program: unknown key (did you mean programs or prompt?)"),
         ("(?P<at>", "(?P<at", "mine.toml:3:16: usage_limit[0]: not a regular expression: missing >"),
         ("(?P<at>", "(?P<art>", "mine.toml:3:16: usage_limit[0]: unknown group art (did you mean at?)"),
+        ("(?P<at>", "(?P<when>", "usage_limit[0]: unknown group when (name it one of epoch, after, at, zone)"),
         ("={prompt}", "", "mine.toml:6:11: prompt.command: needs {prompt} once; it is there 0 times"),
         ('"{options}", ', "", "prompt.command: needs {options} once as a word of its own; it is there 0 times"),
         ("{options}", "{option}", "mine.toml:6:21: prompt.command[1]: unknown slot {option} (did you mean options?)"),
