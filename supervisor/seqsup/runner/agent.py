@@ -23,9 +23,9 @@ from seqsup.runner.companions import Companions
 from seqsup.runner.context import RunContext
 from seqsup.runner.drain import Drainer
 from seqsup.runner.inputs import Inputs
+from seqsup.runner.place import AttemptPaths, Place
 from seqsup.runner.spending import Spending
 from seqsup.runner.timed_wait import TimedWait
-from seqsup.runner.workspace import AttemptPaths, Workspace
 from seqsup.units import clock, format_duration
 
 _HALTED = Outcome(reason=Reason.HALTED, why="stopped by the user", exit=None, seconds=0.0, peak=0)
@@ -138,13 +138,13 @@ class Agent:
         number, self._next = self._next, self._next + 1
         step = self._spending.within(replace(self.step, node=None) if self._bare else self.step)
         try:
-            workspace = Workspace(step, number, self._inputs.paths(step, str(number), self.lane), self._context)
-            step = self._inputs.filled_in(step, workspace.paths)
+            place = Place(step, number, self._inputs.paths(step, str(number), self.lane), self._context)
+            step = self._inputs.filled_in(step, place.paths)
             chosen = conversation.choose(step, self._view)
-            step = conversation.within(step, chosen, self._view, workspace.paths)
+            step = conversation.within(step, chosen, self._view, place.paths)
             held = self._companions.used() if self._companions else None
-            own_context, beside = self._own_context(workspace.paths), self._companions.failed_since
-            ended = await attempt(step, number, self._heap, workspace, own_context, held, beside, chosen)
+            own_context, beside = self._own_context(place.paths), self._companions.failed_since
+            ended = await attempt(step, number, self._heap, place, own_context, held, beside, chosen)
             self._note(ended.outcome)
             drained = await self._drainer.drain(self._to_drain(), number, ended, self._context.wake)
         finally:

@@ -17,8 +17,8 @@ from seqsup.policy import retry
 from seqsup.policy.sessions import NONE_CHOSEN, ChosenSession
 from seqsup.runner.context import RunContext
 from seqsup.runner.execution import execute
+from seqsup.runner.place import Place
 from seqsup.runner.success import checked
-from seqsup.runner.workspace import Workspace
 
 
 class Ended(Struct, frozen=True):
@@ -33,7 +33,7 @@ class Ended(Struct, frozen=True):
 
 
 async def attempt(
-    step: Step, number: int, heap: int | None, workspace: Workspace, context: RunContext,
+    step: Step, number: int, heap: int | None, place: Place, context: RunContext,
     companions_used: int | None = None, failed_beside: Callable[[float], str] = lambda _: "",
     chosen: ChosenSession = NONE_CHOSEN,
 ) -> Ended:  # fmt: skip
@@ -42,7 +42,7 @@ async def attempt(
     `companions_used` is in bytes. `failed_beside` names the companions that failed since a time in monotonic seconds:
     that may be why it failed.
     """
-    paths = workspace.paths
+    paths = place.paths
     env = environment.of_agent(step, number, os.environ, paths.marks, paths.artifacts, paths.previous)
     if step.ends_tools_first:
         env["SEQSUP_NOTICES"] = str(paths.notices)
@@ -60,7 +60,7 @@ async def attempt(
     )  # fmt: skip
     since, began = context.owner.last_pid(), time.monotonic()
     ended, ending, leader, kept = await execute(
-        step, number, heap, workspace, context, env, options, chosen
+        step, number, heap, place, context, env, options, chosen
     )  # fmt: skip
     if chosen.resumed and ended.reason is Reason.FAILED and ending.says_that_session_is_lost():
         ended = replace(ended, session_lost=True)

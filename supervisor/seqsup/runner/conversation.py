@@ -9,7 +9,7 @@ from seqsup.model.plan import Step
 from seqsup.model.run_view import AgentView
 from seqsup.policy import sessions
 from seqsup.policy.sessions import NONE_CHOSEN, ChosenSession
-from seqsup.runner.workspace import AttemptPaths
+from seqsup.runner.place import AttemptPaths
 from seqsup.state.run_folder import ARTIFACTS, read_notices
 
 _NOTICES = 3  # the newest ones

@@ -22,7 +22,7 @@ from seqsup.node.forensics import Known, examine, finding, leak, text
 from seqsup.policy import classify
 from seqsup.policy.sessions import is_lost
 from seqsup.runner.context import RunContext
-from seqsup.runner.workspace import Workspace
+from seqsup.runner.place import Place
 from seqsup.state.run_folder import ANSWER, FORENSICS, STDERR, STDOUT, write_private
 
 if TYPE_CHECKING:
@@ -34,13 +34,11 @@ _SHORT = 1.0  # seconds: between two looks of a longer attempt may be as many
 class Ending:
     """Construct it before the attempt starts: kills by the kernel are counted from then on."""
 
-    def __init__(
-        self, step: Step, number: int, options: tuple[str, ...], workspace: Workspace, context: RunContext
-    ) -> None:
+    def __init__(self, step: Step, number: int, options: tuple[str, ...], place: Place, context: RunContext) -> None:
         """`options` are ours in NODE_OPTIONS."""
         self._step, self._number, self._options = step, number, options
-        self._workspace, self._context = workspace, context
-        kept = workspace.groups is not None and workspace.groups.limits
+        self._place, self._context = place, context
+        kept = place.groups is not None and place.groups.limits
         self._oom_kills = None if kept else context.host.oom_kills()
         self._exited = ""  # how
         self._conversation: Conversation | None = None  # None: its CLI reported none
@@ -66,7 +64,7 @@ class Ending:
             peak = max(peak, tree.peak_between_looks())
         why, forensics, leaked = self._examined(reason, why, peak, held, seen, known)
         self._keep(seen.answer)
-        blames_us = reason is Reason.MISCONFIGURED and classify.blamed(self._workspace.stderr.tail(), self._options)
+        blames_us = reason is Reason.MISCONFIGURED and classify.blamed(self._place.stderr.tail(), self._options)
         return Outcome(
             reason=reason, why=why, exit=exited if reason is not Reason.SPAWN_FAILED else None, seconds=seen.seconds,
             peak=peak, end=seen.end, processes=seen.stopped, left_over=seen.left_over, resets_at=resets_at,
@@ -79,7 +77,7 @@ class Ending:
         if not answer:
             return
         try:
-            write_private(self._workspace.paths.folder / ANSWER, answer)
+            write_private(self._place.paths.folder / ANSWER, answer)
         except OSError as error:
             self._context.emit(Warned(message=f"{self._step.name}: its answer could not be written: {error}"))
 
@@ -87,7 +85,7 @@ class Ending:
         self, exited: Exit, kernel_oom: str, conversation: Conversation | None
     ) -> tuple[Reason, str, float | None]:
         """Return reason, words, and when a usage limit resets, of a leader that seqsup did not stop."""
-        step, stderr = self._step, self._workspace.stderr.tail()
+        step, stderr = self._step, self._place.stderr.tail()
         if refused := launcher.complaint(exited.code, stderr):
             return Reason.SPAWN_FAILED, f"{step.command[0]} could not be started in {step.cwd}: {refused}", None
         file = step.success.file
@@ -101,7 +99,7 @@ class Ending:
         if told == (Reason.FAILED, classify.describe(exited)):
             told = Reason.FAILED, ": ".join(filter(None, (self._exited, self._last_line())))
         if step.success.output is not None or step.preset is not None:
-            self.printed = self._workspace.stdout.tail().decode(errors="replace")
+            self.printed = self._place.stdout.tail().decode(errors="replace")
         if conversation is not None and conversation.result is not None:
             self.printed += f"\n{conversation.result.text}"  # a line of JSON has it on one line
         self._complained = stderr.decode(errors="replace") if step.preset is not None else ""
@@ -117,7 +115,7 @@ class Ending:
 
     def _last_line(self) -> str:
         """Return the last line that a person reads; a stream's result is read apart."""
-        return self._workspace.last_line((STDERR, STDOUT) if self._conversation is None else (STDERR,))
+        return self._place.last_line((STDERR, STDOUT) if self._conversation is None else (STDERR,))
 
     def in_view_of_preset(self, ended: Outcome) -> Outcome:
         """Look once more at an attempt without a result: it may have met its provider's limit."""
@@ -145,7 +143,7 @@ class Ending:
         used = peak if reason is Reason.KERNEL_OOM or not seen.stopped else seen.stopped_at
         found = examine(self._step.name, self._number, reason, why, used, held, known, self._step.limits.soft)
         why = "; ".join(filter(None, (why, finding(found), known.snapshot)))
-        file = self._workspace.paths.folder / FORENSICS
+        file = self._place.paths.folder / FORENSICS
         try:
             write_private(file, text(found))
             write_private(file.with_suffix(".json"), msgspec.json.encode(found).decode())

@@ -22,8 +22,8 @@ from seqsup.runner.context import RunContext
 from seqsup.runner.ending import Ending
 from seqsup.runner.launch import Launch, lead_node, must_be_program, refusal, until_forked
 from seqsup.runner.node_watch import NodeWatch
+from seqsup.runner.place import Place
 from seqsup.runner.watch import Watcher
-from seqsup.runner.workspace import Workspace
 from seqsup.state.output import open_stdin
 
 
@@ -35,26 +35,26 @@ class Executed(NamedTuple):
 
 
 async def execute(
-    step: Step, number: int, heap: int | None, workspace: Workspace, context: RunContext, env: dict[str, str],
+    step: Step, number: int, heap: int | None, place: Place, context: RunContext, env: dict[str, str],
     options: tuple[str, ...] = (), chosen: ChosenSession = NONE_CHOSEN,
 ) -> Executed:  # fmt: skip
     """Run the step's command to its end. `heap` is V8's limit in bytes, `options` are ours in NODE_OPTIONS.
 
     No process of it is left on return, or it is reported as unkillable.
     """
-    with closing(workspace):
-        ending = Ending(step, number, options, workspace, context)
-        node = NodeWatch(step, number, heap, workspace, context)
+    with closing(place):
+        ending = Ending(step, number, options, place, context)
+        node = NodeWatch(step, number, heap, place, context)
         try:
             if step.node is not None:
                 line = node.telemetry.line if node.telemetry is not None else None
                 env = lead_node(
-                    workspace.paths.folder, step.node.executable, options, env, account=step.account, line=line,
-                    offer_gc=step.node.telemetry and step.node.expose_gc, left_in=workspace.paths.run,
+                    place.paths.folder, step.node.executable, options, env, account=step.account, line=line,
+                    offer_gc=step.node.telemetry and step.node.expose_gc, left_in=place.paths.run,
                 )  # fmt: skip
             with users.acting_as(step.account):
                 must_be_program(step.command[0], step.cwd, env.get("PATH", os.defpath))
-            tree = await _start(step, workspace, context, env)
+            tree = await _start(step, place, context, env)
         except OSError as error:
             if error.errno == errno.EAGAIN and context.stop_request.halt is not Halt.NONE:
                 halted = Outcome(reason=Reason.HALTED, why="stopped by the user", exit=None, seconds=0.0, peak=0)
@@ -64,7 +64,7 @@ async def execute(
             return Executed(failed, ending, None, 0)
         try:
             context.emit(Spawned(agent=step.name, attempt=number, pid=tree.leader, start_time=tree.leader_start))
-            watcher = Watcher(step, number, workspace, context, node, ending, chosen)  # its time begins here
+            watcher = Watcher(step, number, place, context, node, ending, chosen)  # its time begins here
             seen = await watcher.watch(tree)
             return Executed(ending.outcome(tree, seen, node.known()), ending, tree.leader, tree.kept)
         except BaseException:
@@ -74,13 +74,13 @@ async def execute(
             tree.close()
 
 
-async def _start(step: Step, workspace: Workspace, context: RunContext, env: dict[str, str]) -> Tree:
+async def _start(step: Step, place: Place, context: RunContext, env: dict[str, str]) -> Tree:
     launch = Launch(
         command=step.command, cwd=step.cwd, env=env, account=step.account, rlimits=step.rlimits,
-        group=workspace.group(), oom_score_adj=AFTER_TOOLS if step.ends_tools_first else FIRST_VICTIM,
+        group=place.group(), oom_score_adj=AFTER_TOOLS if step.ends_tools_first else FIRST_VICTIM,
     )  # fmt: skip
     with open_stdin(step) as stdin, users.entering(step.account, step.cwd) as cwd:
-        streams = (stdin.fileno(), workspace.stdout.fd, workspace.stderr.fd)
+        streams = (stdin.fileno(), place.stdout.fd, place.stderr.fd)
 
         def spawn() -> Leader:
             command, env_of_leader = launch.wrapped(context.owner)
@@ -88,4 +88,4 @@ async def _start(step: Step, workspace: Workspace, context: RunContext, env: dic
 
         leader = await until_forked(spawn, context, step.name, step.drain.timeout)
     bounds = MemoryBounds(step.limits.soft, step.limits.hard)
-    return Tree(context.owner, leader, step.limits.measure, workspace.paths.ledger, launch.group, bounds)
+    return Tree(context.owner, leader, step.limits.measure, place.paths.ledger, launch.group, bounds)

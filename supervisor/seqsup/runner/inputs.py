@@ -9,8 +9,8 @@ from seqsup.host.users import open_way
 from seqsup.model.plan import Step
 from seqsup.model.run_view import RunView
 from seqsup.profile.placeholders import SECRET, finish
+from seqsup.runner.place import AttemptPaths
 from seqsup.runner.side_process import Site
-from seqsup.runner.workspace import AttemptPaths
 from seqsup.state.artifacts import Summaries, summary
 from seqsup.state.run_folder import ARTIFACTS, SUMMARIES, private
 

@@ -9,22 +9,22 @@ from seqsup.model.plan import Step
 from seqsup.model.process import Collection, Heap, Sample
 from seqsup.node.forensics import Known, above, no_room
 from seqsup.runner.context import RunContext
-from seqsup.runner.workspace import Workspace
+from seqsup.runner.place import Place
 
 if TYPE_CHECKING:  # a run on a machine without Node has no use for it
     from seqsup.node.telemetry import Telemetry
 
 
 class NodeWatch:
-    def __init__(self, step: Step, number: int, heap: int | None, workspace: Workspace, context: RunContext) -> None:
+    def __init__(self, step: Step, number: int, heap: int | None, place: Place, context: RunContext) -> None:
         """`heap` is the limit in bytes that V8 was given. Without telemetry all answers are empty."""
         self._step, self._heap, self._context = step, heap, context
-        self._folder = workspace.paths.folder
+        self._folder = place.paths.folder
         self._owner = Owner(name=step.name, number=number)
         self.collection: Collection | None = None  # the last that was reported
         self.telemetry: Telemetry | None = None
         try:
-            self.telemetry = workspace.telemetry()
+            self.telemetry = place.telemetry()
         except OSError as error:
             context.emit(
                 Warned(message=f"{step.name} runs without telemetry: its socket could not be created ({error})")

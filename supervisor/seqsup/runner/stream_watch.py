@@ -18,7 +18,7 @@ from seqsup.model.conversation import Conversation
 from seqsup.model.events import AnyEvent, SessionReported
 from seqsup.model.plan import Step
 from seqsup.policy.sessions import ChosenSession
-from seqsup.runner.workspace import AttemptPaths
+from seqsup.runner.place import AttemptPaths
 from seqsup.state.output import OutputReader
 from seqsup.state.run_folder import STDOUT
 from seqsup.units import MIB

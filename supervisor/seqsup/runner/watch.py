@@ -23,9 +23,9 @@ from seqsup.runner.context import RunContext
 from seqsup.runner.ending import Ending
 from seqsup.runner.node_watch import NodeWatch
 from seqsup.runner.output_watch import OutputWatch
+from seqsup.runner.place import Place
 from seqsup.runner.punctuality import Punctuality
 from seqsup.runner.stream_watch import StreamWatch
-from seqsup.runner.workspace import Workspace
 
 _DESCRIBED_EVERY = 1.0  # seconds; which processes are in the tree costs more than how much it uses
 _LAST_WORDS = 0.02  # seconds for the end of a stream, to report the leader's exit; the attempt's end reads all
@@ -47,14 +47,14 @@ class Seen(Struct, frozen=True, kw_only=True):
 
 class Watcher:
     def __init__(
-        self, step: Step, number: int, workspace: Workspace, context: RunContext, node: NodeWatch, ending: Ending,
+        self, step: Step, number: int, place: Place, context: RunContext, node: NodeWatch, ending: Ending,
         chosen: ChosenSession,
     ) -> None:  # fmt: skip
-        self._step, self._number, self._workspace, self._context = step, number, workspace, context
+        self._step, self._number, self._place, self._context = step, number, place, context
         self._node, self._ending = node, ending
-        self._output = OutputWatch(step, number, workspace.stdout, workspace.stderr, context.emit)
-        kept = workspace.groups is not None and workspace.groups.limits
-        self._stream = StreamWatch(step, number, workspace.paths, context.emit, chosen) if step.dialect else None
+        self._output = OutputWatch(step, number, place.stdout, place.stderr, context.emit)
+        kept = place.groups is not None and place.groups.limits
+        self._stream = StreamWatch(step, number, place.paths, context.emit, chosen) if step.dialect else None
         self._rules = Rules(
             limits=step.limits, timeouts=step.timeouts, sweep=step.drain.sweep,
             snapshot=step.node is not None and step.node.snapshot, leaps=context.host.huge_pages and not kept,
@@ -153,7 +153,7 @@ class Watcher:
 
     def _hear_of_oom(self) -> int | None:
         """Wake up when the kernel reports its limit. Return the descriptor that reports it."""
-        group = self._workspace.group()
+        group = self._place.group()
         if group is None or (event := group.oom_event) is None:
             return None
         asyncio.get_running_loop().add_reader(event, self._context.wake.poke)
@@ -259,7 +259,7 @@ class Watcher:
             )
         )  # fmt: skip
         try:
-            self._workspace.add_notice(spare.notice(victim, used, key, limit))
+            self._place.add_notice(spare.notice(victim, used, key, limit))
         except OSError as error:
             self._context.emit(Warned(message=f"{self._step.name}: its notices could not be written: {error}"))
         return True

@@ -17,9 +17,9 @@ from seqsup.model.events import AnyEvent, SessionReported
 from seqsup.model.preset import read_preset
 from seqsup.model.reason import Reason
 from seqsup.policy.sessions import NONE_CHOSEN
+from seqsup.runner.place import AttemptPaths
 from seqsup.runner.stop_request import StopRequest
 from seqsup.runner.stream_watch import StreamWatch
-from seqsup.runner.workspace import AttemptPaths
 from seqsup.state.artifacts import summary
 from seqsup.state.run_folder import STDOUT
 from seqsup.units import MIB
