@@ -59,6 +59,21 @@ class RetryHow(StrEnum):
     FRESH = "fresh"  # never resumes it
 
 
+class Keep(StrEnum):
+    """When a workspace's folder stays after its agent. One that holds work always stays."""
+
+    ON_FAILURE = "on-failure"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class RetryIn(StrEnum):
+    """What a retry finds in its workspace."""
+
+    CLEAN = "clean"  # what the agent found; the work of the last attempt is on a branch of its own
+    KEEP = "keep"  # what the last attempt left
+
+
 class Notice(StrEnum):
     """What a user is notified of."""
 

@@ -75,6 +75,57 @@ class AttemptStarted(Event, frozen=True):
     dialect: str | None = None  # of the JSON stream on its stdout; None: it writes none
 
 
+class WorkspaceDue(Event, frozen=True):
+    """A workspace is about to be made. This is on disk before git is called, so that none is forgotten."""
+
+    agent: str  # its owner; empty: the whole run
+    folder: str  # absolute; nothing was there
+    branch: str  # as wanted
+    git: str  # folder or address of the repository, without a password
+    user: str | None  # its owner, if seqsup runs as root
+    remote: bool
+    home: str  # a folder of the repository; empty: it is remote
+    common: str
+
+
+class WorkspaceOpened(Event, frozen=True):
+    """An agent's workspace is ready for its next attempt."""
+
+    agent: str
+    attempt: int
+    shared: bool  # it is the whole run's
+    folder: str
+    branch: str
+    base: str  # the commit that the branch began with
+    head: str  # the commit that the agent begins with
+    snapshot: str  # a commit of all files that it begins with, if some are not committed; empty: all are
+
+
+class WorkspaceSaved(Event, frozen=True):
+    """Work of an attempt that failed is on a branch of its own. The next attempt starts without it."""
+
+    agent: str
+    attempt: int  # the one that failed
+    branch: str
+    commits: int
+    files: int  # that were not committed
+
+
+class WorkspaceEnded(Event, frozen=True):
+    """The agent of a workspace ended, or the run that shares it."""
+
+    agent: str  # its owner; empty: the whole run
+    folder: str
+    branch: str
+    commits: int  # on the branch
+    changed: int  # files that are not committed
+    pushed: bool
+    removed: bool  # the folder is gone; the branch stays
+    why: str  # what is wrong: a push failed, or git did
+    holds: str  # which work would be lost with the folder
+    next: tuple[str, ...]  # commands for the user
+
+
 class Spawned(Event, frozen=True):
     """The attempt's first process started."""
 
@@ -475,7 +526,8 @@ class RunEnded(Event, frozen=True):
 
 CompanionEvent = CompanionStarted | CompanionReady | CompanionExited | CompanionStopped | CompanionRestarted
 AnyEvent = (
-    RunStarted | HaltRequested | AttemptStarted | Spawned | SessionReported | AgentProgress
+    RunStarted | HaltRequested | AttemptStarted | WorkspaceDue | WorkspaceOpened | WorkspaceSaved | WorkspaceEnded
+    | Spawned | SessionReported | AgentProgress
     | MemoryWarned | MemoryHigh | GcRequested | GcDone | OutputCut | ToolKilled | StopSent
     | LeaderEnded | AttemptEnded | AdmissionDelayed | RetryScheduled | LimitPaused | StartDelayed
     | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost

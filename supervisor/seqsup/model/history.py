@@ -21,6 +21,7 @@ from seqsup.model.run_view import (
     RunState,
     RunView,
     Stop,
+    WorkspaceView,
     run_state,
 )
 
@@ -112,6 +113,8 @@ class History:
                 self.view.hooks.pop(folder, None)
             case event if isinstance(event, events.CompanionEvent):
                 _companion_event(self.view, event)
+            case event:
+                _workspace_event(self.view, event)
 
     def _agent(self, name: str) -> AgentView:
         """Find an agent; one that no events.RunStarted named is taken in too."""
@@ -298,6 +301,26 @@ def _companion_event(view: RunView, event: events.CompanionEvent) -> None:
         case events.CompanionRestarted(reason=restart, why=why):
             companion.why, lives.why = f"{restart}: {why}", why
             lives.restarts[restart] = lives.restarts.get(restart, 0) + 1
+
+
+def _workspace_event(view: RunView, event: events.AnyEvent) -> None:
+    known = view.workspaces
+    match event:
+        case events.WorkspaceDue(agent=owner):
+            known[owner] = WorkspaceView(
+                agent=owner, folder=event.folder, branch=event.branch, git=event.git, user=event.user,
+                remote=event.remote, home=event.home, common=event.common,
+            )  # fmt: skip
+        case events.WorkspaceOpened(agent=name) if (own := known.get("" if event.shared else name)) is not None:
+            own.branch, own.base, own.ended, own.removed = event.branch, event.base, False, False
+            if own.last != name:
+                own.last, own.head, own.snapshot = name, event.head, event.snapshot
+        case events.WorkspaceSaved(agent=name, branch=branch):
+            if (own := known.get(name) or known.get("")) is not None:
+                own.saved += (branch,)
+        case events.WorkspaceEnded(agent=owner) if (own := known.get(owner)) is not None:
+            own.ended, own.commits, own.changed, own.pushed = True, event.commits, event.changed, event.pushed
+            own.removed, own.why, own.holds, own.next = event.removed, event.why, event.holds, event.next
 
 
 def _remember(agent: AgentView, content: str, outcome: Outcome) -> None:

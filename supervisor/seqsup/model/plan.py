@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from seqsup.model.enums import Measure
+from seqsup.model.enums import Keep, Measure
 from seqsup.model.preset import Preset, PromptForm
 from seqsup.model.profile import (
     Budget,
@@ -97,6 +97,27 @@ class Prompted(Struct, frozen=True, kw_only=True):
         return self.form.words(self.text if text is None else text, self.options, session)
 
 
+class WorkspaceRules(Struct, frozen=True, kw_only=True):
+    """Where agents work, if each has a branch of a repository. Absolute paths."""
+
+    git: str  # folder, or an address, which may contain a password
+    shown: str  # the same without it
+    remote: bool
+    home: str  # a folder of the repository, where git is called; empty: it is remote
+    common: str  # the repository's own folder; empty: it is remote
+    name: str  # of the repository: workspaces have a folder of that name
+    ref: str
+    commit: str  # of `ref` as the plan was made; empty: not known
+    base: str  # the folder in place of which a workspace stands: paths of agents below it are meant in the workspace
+    below: str  # the place of `base` in the repository; empty: its top
+    shared: bool  # by all agents of the run
+    branch: str  # with {run}, and with {agent} unless it is shared
+    push_to: str  # the remote to push to; empty: nothing is pushed
+    keep: Keep
+    account: Account | None  # the owner of a shared one
+    changed: int  # files of the repository that are not committed: agents do not see them
+
+
 class Step(Struct, frozen=True, kw_only=True):
     """One agent of the plan, resolved: `plan` prints it, `start` carries it out."""
 
@@ -130,6 +151,7 @@ class Step(Struct, frozen=True, kw_only=True):
     preset: Preset | None = None
     prompt: Prompted | None = None  # None: the profile gives a command
     dialect: str | None = None  # of its JSON stream on stdout; None: it writes none
+    in_workspace: bool = False  # its folder is one of a workspace
 
     @property
     def label(self) -> str:
@@ -229,6 +251,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     execution_mode: str = "sequential"
     budget: Budget = Budget()  # of the whole run
     metrics: Metrics = Metrics()
+    workspaces: WorkspaceRules | None = None
 
     @property
     def items(self) -> dict[str, str]:

@@ -9,7 +9,18 @@ from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
 
 from msgspec import UNSET, UnsetType, field
 
-from seqsup.model.enums import Enforce, GcMode, Halt, Measure, Notice, OnTimeout, OnUsageLimit, RetryHow
+from seqsup.model.enums import (
+    Enforce,
+    GcMode,
+    Halt,
+    Keep,
+    Measure,
+    Notice,
+    OnTimeout,
+    OnUsageLimit,
+    RetryHow,
+    RetryIn,
+)
 from seqsup.model.kinds import (
     AGE_OF_DAYS,
     AMOUNT_OR_NONE,
@@ -174,6 +185,50 @@ class RunTable(Table, frozen=True):
     ] = ()
 
 
+class WorkspaceTable(Table, frozen=True):
+    """A branch of a git repository for each agent, in a folder of its own: agents work there."""
+
+    must_have: ClassVar[tuple[str, ...]] = ("git",)
+    meant: ClassVar[dict[str, str]] = {"repo": "git", "url": "git", "repository": "git", "base": "ref"}
+
+    git: Annotated[
+        str,
+        'The repository: a folder, relative to the profile, or an address such as "https://example.org/shop.git".',
+        {"minLength": 1},
+    ] = ""
+    ref: Annotated[
+        str | None, TEXT_OR_NONE, "Branch, tag or commit that workspaces begin with. Default: the branch of HEAD."
+    ] = None
+    per: Annotated[
+        Literal["agent", "run"],
+        "agent: each agent has a workspace. run: all agents share one, and each finds the work of those before.",
+    ] = "agent"
+    branch: Annotated[
+        str | None,
+        TEXT_OR_NONE,
+        'Name of the new branch. It contains {run}, and {agent} unless per = "run". Default: seqsup/{run}/{agent}, or'
+        ' seqsup/{run}/all for per = "run".',
+    ] = None
+    push: Annotated[bool, FLAG, "Push the branch when its agent has completed, or all agents if they share it."] = False
+    keep: Annotated[
+        Keep,
+        "When to keep the folder after its agent. The branch stays. A folder with work that is neither on a branch nor"
+        " pushed is never removed.",
+    ] = Keep.ON_FAILURE
+
+    @property
+    def remote(self) -> bool:
+        """Whether the repository has an address, and is no folder of this machine."""
+        return _ADDRESS_OF_GIT.match(self.git) is not None
+
+    @property
+    def pattern(self) -> str:
+        return self.branch or ("seqsup/{run}/all" if self.per == "run" else "seqsup/{run}/{agent}")
+
+
+_ADDRESS_OF_GIT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:")
+
+
 class NodeTable(Table, frozen=True):
     expose_gc: Annotated[bool, FLAG, "Give each Node process a global gc()."] = True
     max_old_space_size: Annotated[
@@ -331,6 +386,11 @@ class Retry(Table, frozen=True):
         " timeout, a usage limit, a stop or a crash; else start a fresh one. resume: also after a failure. fresh: never"
         " resume.",
     ] = RetryHow.AUTO
+    workspace: Annotated[
+        RetryIn,
+        "What a retry finds in its workspace. clean: what the first attempt found; seqsup saves the work of the last"
+        " attempt on a branch. keep: what the last attempt left. A resumed conversation and a round always keep it.",
+    ] = RetryIn.CLEAN
     wait: Annotated[float, DURATION, "Wait before the second attempt. It doubles each time, with jitter."] = 1.0
     max_wait: Annotated[
         float,
@@ -619,6 +679,7 @@ class Profile(Table, frozen=True):
 
     name: Annotated[str, "Name of the run. Default: the file's name."] = ""
     run: Annotated[RunTable, "Settings of the whole run."] = RunTable()
+    workspace: Annotated[WorkspaceTable | None, "A git branch and a folder of its own for each agent."] = None
     node: Annotated[NodeTable, "Options of every Node process of an agent."] = NodeTable()
     memory: Annotated[MemoryTable, "Limits of each agent's whole process tree."] = MemoryTable()
     gc: Annotated[GcTable, "When to request a GC in Node processes."] = GcTable()

@@ -230,6 +230,32 @@ class HookView(Struct, kw_only=True):
     began: float  # the same, monotonic
 
 
+class WorkspaceView(Struct, kw_only=True):
+    """A workspace of the run."""
+
+    agent: str  # its owner; empty: the whole run
+    folder: str
+    branch: str
+    git: str
+    user: str | None = None
+    remote: bool = False
+    home: str = ""
+    common: str = ""
+    base: str = ""  # the commit that its branch began with; empty: no agent was in it yet
+    last: str = ""  # the agent that was in it last
+    head: str = ""  # the commit that this agent began with
+    snapshot: str = ""  # and a commit of all files, if some were not committed
+    saved: tuple[str, ...] = ()  # branches with work of attempts that failed
+    ended: bool = False  # its agent is over, and what follows is known
+    commits: int = 0
+    changed: int = 0
+    pushed: bool = False
+    removed: bool = False
+    why: str = ""
+    holds: str = ""
+    next: tuple[str, ...] = ()
+
+
 class RunView(Struct, kw_only=True):
     """One run so far. The agents are in the plan's order."""
 
@@ -243,6 +269,7 @@ class RunView(Struct, kw_only=True):
     companions: dict[str, CompanionView] = field(default_factory=dict)
     lives: dict[str, CompanionLives] = field(default_factory=dict)  # by companion
     hooks: dict[str, HookView] = field(default_factory=dict)  # by folder
+    workspaces: dict[str, WorkspaceView] = field(default_factory=dict)  # by owner
     expected: dict[str, float] = field(default_factory=dict)  # seconds, of agents that ran before
     halt: Halt = Halt.NONE
     paused: str = ""  # why no further agent is started
@@ -342,6 +369,7 @@ class RunView(Struct, kw_only=True):
         for agent in told["agents"].values():
             del agent["began"], agent["due"], agent["past"]
         told["hooks"] = list(told["hooks"].values())
+        told["workspaces"] = list(told["workspaces"].values())
         for hook in told["hooks"]:
             del hook["began"]
         return told

@@ -8,7 +8,18 @@ from typing import NamedTuple
 
 from seqsup.containment.cgroup.tiers import Chosen
 from seqsup.model.plan import ARTIFACT_ONLY, Plan, Step
-from seqsup.plan.describe import at_most, capped, limit, notified, one_line, resumes, section, skipped, usual_in_all
+from seqsup.plan.describe import (
+    at_most,
+    capped,
+    limit,
+    notified,
+    one_line,
+    resumes,
+    section,
+    skipped,
+    usual_in_all,
+    workspace,
+)
 from seqsup.plan.resume import PlannedRun
 from seqsup.policy.learning import Expected
 from seqsup.state.run_folder import label
@@ -73,6 +84,8 @@ def _around(made: Plan, found: Chosen | str, usual: dict[str, Expected]) -> Iter
         yield "the run stops when an agent fails"
     if known := usual_in_all(made, usual):
         yield f"{styled('dim', 'usually')} {known}"
+    if told := workspace(made.workspaces):
+        yield f"{styled('dim', 'workspace')} {told}"
     if presets := _presets(made):
         yield f"{styled('dim', 'preset')} {presets}"
     if users := {step.account.name: None for step in made.steps if step.account is not None}:

@@ -11,7 +11,18 @@ from msgspec.structs import replace
 
 from seqsup.containment.cgroup.tiers import Chosen
 from seqsup.model.enums import Enforce, GcMode, Measure, OnUsageLimit
-from seqsup.model.plan import ARTIFACT_ONLY, Account, CompanionStart, Drain, Hooks, Metrics, Notify, Plan, Step
+from seqsup.model.plan import (
+    ARTIFACT_ONLY,
+    Account,
+    CompanionStart,
+    Drain,
+    Hooks,
+    Metrics,
+    Notify,
+    Plan,
+    Step,
+    WorkspaceRules,
+)
 from seqsup.model.profile import Budget, GcTable, Readiness, Retry, Rlimits
 from seqsup.node.reports import REPORTS
 from seqsup.plan import environment
@@ -23,6 +34,7 @@ from seqsup.text import Width, at_a_time, counted, labelled, named, narrowed, st
 from seqsup.units import MIB, format_duration, format_size
 from seqsup.view.table import Column, render
 
+_COMMIT = 8  # characters of a commit's name
 _EACH = 50  # agents of which each is shown; of more, those that are alike stand together
 _COLUMNS = (
     Column(""),
@@ -91,6 +103,7 @@ def full(
         ("when an agent fails", "the run stops" if made.stop_on_failure else "the run continues"),
         ("chain", counted(made.chain, "agent")),
         ("budget", budgeted(made.budget)),
+        ("workspace", workspace(made.workspaces)),
         ("usually", usual_in_all(made, usual)),
         ("metrics", _metrics(made.metrics)),
         ("notify", notified(made.notify)),
@@ -247,6 +260,16 @@ def _hooks(hooks: Hooks) -> Iterator[str]:
 def notified(notify: Notify) -> str:
     where = [*notify.shown, *([one_line(shlex.join(notify.command))] if notify.command else [])]
     return f"{', '.join(where)}; on {', '.join(notify.on)}" if where else ""
+
+
+def workspace(rules: WorkspaceRules | None) -> str:
+    """Say where agents work; nothing if that is the profile's folder."""
+    if rules is None:
+        return ""
+    commit = f" ({rules.commit[:_COMMIT]})" if rules.commit else ""
+    shared = "one for all agents" if rules.shared else "one for each agent"
+    push = f", pushed to {rules.push_to}" if rules.push_to else ""
+    return f"{shared}: branch {rules.branch} from {rules.ref}{commit} of {rules.shown}{push}"
 
 
 def budgeted(budget: Budget) -> str:

@@ -12,6 +12,15 @@ from seqsup.node import stand_in
 from seqsup.node.binary import environment, own_options, preload
 from seqsup.node.packaged import with_node
 
+# seqsup may have been started by a hook of git, and these lead every git to that repository: `git rev-parse
+# --local-env-vars`, and GIT_NAMESPACE
+_OTHER_REPOSITORY = {
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_CONFIG", "GIT_CONFIG_COUNT", "GIT_CONFIG_PARAMETERS",
+    "GIT_DIR", "GIT_GRAFT_FILE", "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_NAMESPACE", "GIT_NO_REPLACE_OBJECTS",
+    "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_QUARANTINE_PATH", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+}  # fmt: skip
+
 
 def search_path(path: str) -> str:
     """Return a search path for agents: at its end are the packaged Node and the command `seqsup` of a run."""
@@ -41,6 +50,8 @@ def of_agent(
 ) -> dict[str, str]:
     """`ours` is the supervisor's own. An agent session that started the supervisor is not the agent's."""
     outer = session_variables().union(step.preset.session_env if step.preset is not None else ())
+    if step.in_workspace:
+        outer |= _OTHER_REPOSITORY
     ours = {name: value for name, value in ours.items() if name not in outer}
     env = {
         **(step.preset.env if step.preset is not None else {}),

@@ -12,11 +12,13 @@ from seqsup.state.run_folder import at_home
 
 
 def with_homes(profile: Profile) -> Profile:
-    """Replace the ~ of cwd, stdin_file, success.file, for_each.glob and for_each.lines."""
+    """Replace the ~ of cwd, stdin_file, success.file, for_each.glob, for_each.lines and workspace.git."""
     user = profile.run.user
     agents = tuple(_agent(agent, _home(agent.user or user)) for agent in profile.agents)
     companions = tuple(replace(each, cwd=_under(_home(user), each.cwd)) for each in profile.companions)
-    return replace(profile, agents=agents, companions=companions)
+    own = profile.workspace
+    own = own and replace(own, git=_under(_home(user), own.git))
+    return replace(profile, agents=agents, companions=companions, workspace=own)
 
 
 def _agent(table: AgentTable, home: Callable[[], str]) -> AgentTable:

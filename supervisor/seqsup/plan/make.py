@@ -17,6 +17,7 @@ from seqsup.plan.expand import ExpandedAgent, expand
 from seqsup.plan.mentions import DEADLINE, too_slow
 from seqsup.plan.notes import notes
 from seqsup.plan.objections import no_items, no_secrets, not_installed, objections, refuse_no_task
+from seqsup.plan.repositories import works_inside, workspaces
 from seqsup.plan.select import NO_ITEMS, NO_WORD, Choice, Selection, chosen, select
 from seqsup.plan.survey import AgentSurvey, Survey
 from seqsup.profile import placeholders
@@ -126,6 +127,7 @@ def _resolved(
         hooks=_hooks(profile, survey, spawns=spawns),
         notify=_notify(profile, survey, spawns=spawns),
         companions=tuple(_companion(companion, profile, survey) for companion in profile.companions if spawns),
+        workspaces=workspaces(profile.workspace, survey.repository, survey.account) if spawns else None,
     )
 
 
@@ -236,6 +238,7 @@ def _step(agent: ExpandedAgent, survey: Survey, selection: Selection, values: pl
         preset=table.settings,
         prompt=prompt,
         dialect=agent.dialect,
+        in_workspace=works_inside(survey.repository, agent),
     )
 
 

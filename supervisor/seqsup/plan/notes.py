@@ -6,6 +6,7 @@ from seqsup.model.enums import GcMode
 from seqsup.model.plan import ARTIFACT_ONLY, NodeBinary
 from seqsup.model.profile import AgentTable, Budget, Profile
 from seqsup.node import flags
+from seqsup.plan import repositories
 from seqsup.plan.expand import ExpandedAgent
 from seqsup.plan.select import Selection
 from seqsup.plan.survey import AgentSurvey, Survey
@@ -64,6 +65,8 @@ def notes(profile: Profile, survey: Survey, selection: Selection) -> Iterator[st
                 alike.setdefault(note, {})[table.name] = None
     for note, agents in alike.items():
         yield f"{named(agents, _NAMED)}: {note}"
+    if profile.workspace is not None and survey.repository is not None:
+        yield from repositories.notes(profile.workspace, survey.repository, selection)
     if profile.run.mode == ARTIFACT_ONLY:
         yield "artifact-only: no agent, companion or hook starts; briefs are written"
     if profile.run.concurrency > 1:

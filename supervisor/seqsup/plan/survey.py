@@ -15,10 +15,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from seqsup.containment.launcher import out_of_reach
 from seqsup.errors import SeqsupError
 from seqsup.host import users
+from seqsup.host.git import GitRepository
 from seqsup.host.machine import LINUX, total
 from seqsup.host.trust import Exposure, exposure
 from seqsup.metrics.files import irreplaceable
@@ -28,6 +30,7 @@ from seqsup.model.profile import LISTEN, AgentTable, MetricsTable, NotifyTable, 
 from seqsup.node import flags
 from seqsup.node.binary import NoAnswer, probe
 from seqsup.node.detect import Detector, detect, find
+from seqsup.plan import repositories
 from seqsup.plan.as_root import unsafe
 from seqsup.plan.environment import added, inherited
 from seqsup.plan.expand import ExpandedAgent, expand, is_copy, numbered
@@ -74,6 +77,7 @@ class Survey(Struct, frozen=True, kw_only=True):
     nodes: dict[str, str] = field(default_factory=dict)  # companion -> the Node that it, or what it starts, would find
     listen: str | None = LISTEN  # where figures are served unless the profile says so
     missing_secrets: dict[str, str] = field(default_factory=dict)  # name -> why it has no value, and the remedy
+    repository: GitRepository | None = None  # of [workspace]
 
 
 class Unreadable(Exception):
@@ -102,7 +106,7 @@ def gather(
     problems |= _unfit_hooks(profile, folder, accounts, environ)
     if (profile.notify.to or profile.notify.command) and (not profile.run.user or profile.run.user in accounts):
         problems |= _unfit_notify(profile.notify, folder, accounts.get(profile.run.user), environ)
-    look = _Look(environ)
+    look, expanded = _Look(environ, folder), list[tuple[int, ExpandedAgent, Account | None]]()
     for n, table in enumerate(profile.agents):
         for key, told in out_of_reach(table.rlimits):
             problems["agents", n, "rlimits", key] = told
@@ -118,8 +122,12 @@ def gather(
             except Unreadable as error:
                 items[table.name] = {}
                 problems["agents", n, "for_each", "lines"] = str(error)
-        for agent in expand(table, items.get(table.name), folder, task):
-            agents[agent.name] = look.at(agent, account)
+        expanded += [(n, agent, account) for agent in expand(table, items.get(table.name), folder, task)]
+    repository = _repository(profile, folder, expanded, accounts.get(profile.run.user), environ, problems)
+    for _, agent, account in expanded:
+        agents[agent.name] = look.at(
+            agent, account, in_repository=repositories.hides(profile.workspace, repository, folder, agent.cwd)
+        )
     if profile.run.concurrency > 1 and not LINUX:
         problems["run", "concurrency"] = _NEEDS_LINUX
     problems |= _unfit_files(profile.metrics, folder)
@@ -130,7 +138,7 @@ def gather(
         folder=folder, memory=total(), items=items, agents=agents, problems=problems, listen=serving(environ),
         account=run_account, nodes=nodes, exposed=exposed,
         hooks_account=accounts.get(profile.hooks.user or profile.run.user),
-        missing_secrets=look_up(_secrets(profile), environ).missing,
+        missing_secrets=look_up(_secrets(profile), environ).missing, repository=repository,
     )  # fmt: skip
 
 
@@ -151,6 +159,19 @@ def _secrets(profile: Profile) -> list[str]:
     return placeholders.secrets(placeholders.escape_foreign(text) for env in environments for text in env.values())
 
 
+def _repository(
+    profile: Profile, folder: str, agents: Sequence[tuple[int, ExpandedAgent, Account | None]],
+    account: Account | None, environ: Mapping[str, str], problems: dict[KeyPath, str],
+) -> GitRepository | None:  # fmt: skip
+    """Look at the repository of [workspace] as each user that owns workspaces. `account` is that of the run."""
+    given = profile.workspace
+    if given is None:
+        return None
+    owners = [account, *(own for _, _, own in agents if given.per == "agent")]
+    places = [(n, agent.cwd) for n, agent, _ in agents]
+    return repositories.look(given, folder, places, list(dict.fromkeys(owners)), environ, problems)
+
+
 def _unfit_files(metrics: MetricsTable, folder: str) -> dict[KeyPath, str]:
     files = {key: file for key in ("textfile", "file_sd") if (file := getattr(metrics, key)) is not None}
     kinds = {key: irreplaceable(Path(folder, file)) for key, file in files.items()}
@@ -168,18 +189,30 @@ def serving(environ: Mapping[str, str]) -> str | None:
 class _Look:
     """Looks at agents; what is the same for many is looked at once."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], folder: str) -> None:
+        self._folder = folder
         self._inherited = cache(partial(inherited, ours=environ))
         self._detector = Detector()
         self._find_node = cache(partial(find, "node"))
         self._out_of_reach = cache(users.out_of_reach)
         self._ask = cache(_ask)
 
-    def at(self, agent: ExpandedAgent, become: Account | None) -> AgentSurvey:
+    def at(self, agent: ExpandedAgent, become: Account | None, *, in_repository: bool = False) -> AgentSurvey:
+        """Look at an agent. Its folder may be in a repository of which there are no files here."""
         problems: dict[KeyPath, str] = {}
         inherits = self._inherited(become)
         path = added(agent.env).get("PATH", inherits.get("PATH", os.defpath))
-        detected = self._detector.detect(tuple(map(placeholders.finish, agent.command)), agent.cwd, path)
+        words = tuple(map(placeholders.finish, agent.command))
+        if in_repository:
+            agent = replace(agent, cwd=self._folder)
+        if in_repository and words and "/" in words[0] and not words[0].startswith("/"):
+            detected = Detected(kind="native", executable=words[0], why="a file of the repository")
+            return AgentSurvey(
+                account=become, detected=detected, node=self._node(agent, detected, path, become, problems),
+                user_options=agent.env.get("NODE_OPTIONS", inherits.get("NODE_OPTIONS", "")),
+                stdin_digest=self._stdin(agent, become, problems), problems=problems,
+            )  # fmt: skip
+        detected = self._detector.detect(words, agent.cwd, path)
         if why := _closed(agent.cwd):
             problems["cwd",] = why
         elif detected.executable is None:

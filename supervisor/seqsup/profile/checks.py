@@ -12,6 +12,7 @@ from seqsup.model.enums import RetryHow
 from seqsup.model.kinds import KeyPath
 from seqsup.model.preset import prompt_presets
 from seqsup.model.profile import AgentTable, Budget, NotifyTable, Profile
+from seqsup.policy import workspaces
 from seqsup.profile import placeholders, words
 from seqsup.profile.limits import disorder, resolve, too_small_for_node
 from seqsup.profile.order import in_order
@@ -39,6 +40,7 @@ _NODE_PROGRAMS = ("node", "nodejs", "npx", "npm", "pnpm", "tsx")
 def check(profile: Profile, broken: Collection[KeyPath]) -> Wrong:
     """Return all mistakes; `broken` are keys with a complaint, which have their default here."""
     yield from _run(profile)
+    yield from _workspace(profile)
     yield from _metrics(profile)
     yield from _notify(profile)
     yield from _companions(profile)
@@ -75,6 +77,26 @@ def _run(profile: Profile) -> Wrong:
         for n, agent in enumerate(profile.agents):
             if agent.memory.hard is None:
                 yield ("agents", n, "memory", "hard"), "agents that run side by side need a limit: their sum must fit"
+
+
+def _workspace(profile: Profile) -> Wrong:
+    given = profile.workspace
+    if given is None:
+        return
+    shared = given.per == "run"
+    if not given.git.strip() or given.git.startswith("-"):
+        yield ("workspace", "git"), 'no repository\nwrite a folder such as ".", or an address'
+    if given.ref is not None and not workspaces.is_ref(given.ref):
+        yield ("workspace", "ref"), f"{show(given.ref)} is no name of a branch, tag or commit"
+    if why := workspaces.wrong_branch(given.pattern, shared=shared):
+        yield ("workspace", "branch"), why
+    if shared and profile.run.concurrency > 1:
+        why = "agents that run side by side would change the same files"
+        yield ("workspace", "per"), f'{why}\nset per = "agent", or run.concurrency = 1'
+    for n, agent in enumerate(profile.agents):
+        if shared and agent.user and agent.user != profile.run.user:
+            why = "all agents share a workspace, which belongs to run.user"
+            yield ("agents", n, "user"), f'{why}\nremove it, or set workspace.per = "agent"'
 
 
 def _metrics(profile: Profile) -> Wrong:

@@ -35,6 +35,8 @@ def schema() -> Schema:
 def _of_table(table: type[Table]) -> Schema:
     described: Schema = {"type": "object", "additionalProperties": False}
     described["properties"] = {name: _key_schema(key) for name, key in keys(table).items()}
+    for name in table.must_have:
+        described["properties"][name].pop("default", None)  # it never applies
     if table.must_have:
         described["required"] = list(table.must_have)
     if table.must_have_one:

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 
 from msgspec.structs import replace
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
@@ -26,6 +27,7 @@ from seqsup.runner.inputs import Inputs
 from seqsup.runner.place import AttemptPaths, Place
 from seqsup.runner.spending import Spending
 from seqsup.runner.timed_wait import TimedWait
+from seqsup.runner.workspaces import Workspaces
 from seqsup.units import clock, format_duration
 
 _HALTED = Outcome(reason=Reason.HALTED, why="stopped by the user", exit=None, seconds=0.0, peak=0)
@@ -36,8 +38,8 @@ class Agent:
 
     def __init__(
         self, step: Step, lane: int, inputs: Inputs, context: RunContext, admission: Admission, drainer: Drainer,
-        companions: Companions, spending: Spending, view: AgentView, poke: Callable[[], None], *,
-        beside_others: bool,
+        companions: Companions, spending: Spending, view: AgentView, poke: Callable[[], None], workspaces: Workspaces,
+        *, beside_others: bool,
     ) -> None:  # fmt: skip
         """`view` is what the run knows of it; it grows with each event. Earlier parts of the run may have tried it.
 
@@ -46,6 +48,7 @@ class Agent:
         self.step, self.lane, self._inputs, self._context = step, lane, inputs, context
         self._admission, self._drainer, self._companions = admission, drainer, companions
         self._spending, self._poke, self._beside_others = spending, poke, beside_others
+        self._workspaces = workspaces
         self.started = False  # it was admitted once
         self.ended: Recorded | None = None  # its AgentEnded
         self._next = (view.attempt or 0) + 1
@@ -139,12 +142,13 @@ class Agent:
         step = self._spending.within(replace(self.step, node=None) if self._bare else self.step)
         try:
             place = Place(step, number, self._inputs.paths(step, str(number), self.lane), self._context)
-            step = self._inputs.filled_in(step, place.paths)
+            step = self._workspaces.within(self._inputs.filled_in(step, place.paths))
             chosen = conversation.choose(step, self._view)
             step = conversation.within(step, chosen, self._view, place.paths)
             held = self._companions.used() if self._companions else None
             own_context, beside = self._own_context(place.paths), self._companions.failed_since
-            ended = await attempt(step, number, self._heap, place, own_context, held, beside, chosen)
+            ready = partial(self._workspaces.ready, step, number, resumed=chosen.resumed)
+            ended = await attempt(step, number, self._heap, place, own_context, held, beside, chosen, ready)
             self._note(ended.outcome)
             drained = await self._drainer.drain(self._to_drain(), number, ended, self._context.wake)
         finally:

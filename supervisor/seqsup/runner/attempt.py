@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -35,12 +35,12 @@ class Ended(Struct, frozen=True):
 async def attempt(
     step: Step, number: int, heap: int | None, place: Place, context: RunContext,
     companions_used: int | None = None, failed_beside: Callable[[float], str] = lambda _: "",
-    chosen: ChosenSession = NONE_CHOSEN,
+    chosen: ChosenSession = NONE_CHOSEN, ready: Callable[[], Awaitable[Outcome | None]] | None = None,
 ) -> Ended:  # fmt: skip
     """Run one attempt to its very end; then its tree is empty, or what is left is reported as unkillable.
 
     `companions_used` is in bytes. `failed_beside` names the companions that failed since a time in monotonic seconds:
-    that may be why it failed.
+    that may be why it failed. `ready` prepares its folder, or returns how it ended without a start.
     """
     paths = place.paths
     env = environment.of_agent(step, number, os.environ, paths.marks, paths.artifacts, paths.previous)
@@ -58,7 +58,12 @@ async def attempt(
             session=chosen.session, resumed=chosen.resumed, dialect=step.dialect,
         )
     )  # fmt: skip
+    unready = await ready() if ready is not None else None
     since, began = context.owner.last_pid(), time.monotonic()
+    if unready is not None:
+        place.close()
+        context.emit(_end(step, number, unready))
+        return Ended(unready, paths.label, before, 0, since, began)
     ended, ending, leader, kept = await execute(
         step, number, heap, place, context, env, options, chosen
     )  # fmt: skip
@@ -69,10 +74,12 @@ async def attempt(
         ended = ending.in_view_of_preset(ended)
     if not retry.ok(ended.reason, step.expect) and (failed := failed_beside(began)):
         ended = replace(ended, why="; ".join(filter(None, (ended.why, failed))))
-    context.emit(
-        AttemptEnded(
-            agent=step.name, attempt=number, content=step.content, ok=retry.ok(ended.reason, step.expect),
-            hard=step.limits.hard, outcome=ended,
-        )
-    )  # fmt: skip
+    context.emit(_end(step, number, ended))
     return Ended(ended, paths.label, before, kept, since if leader is None else leader, began)
+
+
+def _end(step: Step, number: int, outcome: Outcome) -> AttemptEnded:
+    return AttemptEnded(
+        agent=step.name, attempt=number, content=step.content, ok=retry.ok(outcome.reason, step.expect),
+        hard=step.limits.hard, outcome=outcome,
+    )  # fmt: skip

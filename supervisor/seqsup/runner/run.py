@@ -24,6 +24,7 @@ from seqsup.node import stand_in
 from seqsup.plan.resume import gone, left_out, resumption
 from seqsup.plan.secrets import with_secrets
 from seqsup.policy import watch
+from seqsup.policy.workspaces import unseen
 from seqsup.runner import artifact_only
 from seqsup.runner.admission import Admission
 from seqsup.runner.agent import Agent
@@ -40,9 +41,11 @@ from seqsup.runner.pause import Pause
 from seqsup.runner.schedule import Scheduler
 from seqsup.runner.side_process import Site
 from seqsup.runner.spending import Spending
+from seqsup.runner.workspaces import Workspaces
 from seqsup.state.journal import Journal
 from seqsup.state.retention import outdated, remove
 from seqsup.state.run_folder import MEMBERS
+from seqsup.state.workspaces import releases
 from seqsup.text import shown
 
 if TYPE_CHECKING:
@@ -79,6 +82,7 @@ class Run:
             emitter.add_observer(self._admission.observe)
         self._drainer = Drainer(begun.cookie, self._companions.used, lambda: self._view.started or time.time(), context)
         self._inputs = Inputs(site, self._companions.environment, secrets, lambda: self._view)
+        self._workspaces = Workspaces(plan, site, lambda: self._view, context)
         self._ok: dict[str, bool] = {}  # by agent, once it is over
 
     def _notifications(self, site: Site) -> "Notifier":
@@ -96,7 +100,7 @@ class Run:
         """Run the plan to its end, and return the exit code."""
         try:
             started = self._start()
-            self._remove_old()
+            await self._remove_old()
             stopped: Stopped | None = None
             try:
                 await self._hooks.on("before_run", started)
@@ -106,6 +110,7 @@ class Run:
             except OSError as error:
                 stopped = self._without_place(error)
             await self._companions.stop()
+            await self._workspaces.run_over(ok=self._all_ok())
             stopped = await self._after_run(stopped)
             await self._last_sweep()
             abandoned = self._abandoned()
@@ -171,17 +176,21 @@ class Run:
         )  # fmt: skip
         if self._containment.tier == PSUTIL:
             self._emit(Warned(message=self._containment.detail))
+        if plan.workspaces is not None and plan.workspaces.changed:
+            self._emit(Warned(message=unseen(plan.workspaces.home, plan.workspaces.changed)))
         for name in stand:
             self._inputs.hand_on(name, ok=True)
         return started
 
-    def _remove_old(self) -> None:
+    async def _remove_old(self) -> None:
         plan, journal = self._plan, self._journal
         state_dir = self._begun.folder.parent.parent
         old = outdated(journal, state_dir, plan.profile, plan.keep, but=self._begun.number)
         gone = []
         for each in old:
             try:
+                for tree in releases(journal, state_dir, each.run):
+                    await self._workspaces.release(tree)
                 gone += [each] if remove(journal, state_dir, each.run) else []
             except OSError as error:  # it stays, and the others go
                 self._emit(Warned(message=f"{each.label}, an old run, cannot be removed: {error}"))
@@ -207,12 +216,13 @@ class Run:
         context = replace(self._context, wake=wake, spares=self._admission.spares, spent=self._spending.hear)
         return Agent(
             step, lane, self._inputs, context, self._admission, self._drainer, self._companions, self._spending,
-            self._view.agents[step.name], self._context.wake.poke, beside_others=self._plan.concurrency > 1,
+            self._view.agents[step.name], self._context.wake.poke, self._workspaces,
+            beside_others=self._plan.concurrency > 1,
         )  # fmt: skip
 
     async def _turn(self, agent: Agent) -> bool:
         """Carry out one agent, with the hooks before and after it. Return whether it ended well."""
-        step, stop_request = agent.step, self._context.stop_request
+        step, stop_request, ok = agent.step, self._context.stop_request, False
         try:
             if stop_request.halt:
                 return False
@@ -226,6 +236,7 @@ class Run:
         finally:
             await self._hooks.settle()
             await self._hooks.on("after_agent", agent.ended)
+            await self._workspaces.agent_over(step, ok=ok)
         return ok
 
     def _over(self, step: Step) -> None:
@@ -282,12 +293,15 @@ class Run:
             sequence_violations=self._view.sequence_violations,
         )  # fmt: skip
 
+    def _all_ok(self) -> bool:
+        return all(self._ok.get(step.name) for step in self._plan.steps)
+
     def _exit_code(self, stopped: Stopped | None) -> int:
         if stopped is not None:
             return AT_USAGE_LIMIT if isinstance(stopped, AtUsageLimit) else STOPPED_BY_POLICY
         if self._settled is not None:
             return self._settled
-        if all(self._ok.get(step.name) for step in self._plan.steps):
+        if self._all_ok():
             return COMPLETED
         if self._context.stop_request.signal is not None:
             return 128 + self._context.stop_request.signal

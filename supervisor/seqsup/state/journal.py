@@ -27,6 +27,8 @@ from seqsup.model.events import (
     RunEnded,
     RunStarted,
     SessionReported,
+    WorkspaceDue,
+    WorkspaceOpened,
 )
 from seqsup.policy.learning import Past
 from seqsup.state import journal_schema
@@ -35,7 +37,9 @@ from seqsup.state.run_folder import label
 from seqsup.state.unwritten import Noted, Unwritten, decode, insert, read_back, sum_of, waits
 
 # These are on the disk when append() returns. An AgentEnded adds nothing to the end of its last attempt.
-DURABLE = (RunStarted, AttemptStarted, SessionReported, AttemptEnded, AttemptLost, RunEnded)
+DURABLE = (
+    RunStarted, AttemptStarted, SessionReported, WorkspaceDue, WorkspaceOpened, AttemptEnded, AttemptLost, RunEnded,
+)  # fmt: skip
 _LAST_EVENTS = """
 SELECT at, body FROM runs JOIN events USING (run)
 WHERE name = ? AND seq = (SELECT max(seq) FROM events AS other WHERE other.run = runs.run) ORDER BY run DESC

@@ -10,6 +10,7 @@ from msgspec import Struct
 from seqsup.host import folders
 from seqsup.state.journal import Journal, RunRow
 from seqsup.state.run_folder import MEMBERS, alive, hold, label, run_folder
+from seqsup.state.workspaces import standing
 from seqsup.text import counted
 
 _SHOWN = 200  # letters of a path in a message
@@ -64,8 +65,12 @@ def may_go(folder: Path) -> bool:
 
 
 def remove(journal: Journal, state_dir: Path, run: int) -> bool:
-    """Remove a run. Return False if it must stay; OSError names the file that cannot be removed."""
+    """Remove a run. Return False if it must stay; OSError names the file that cannot be removed, or its workspace: see
+    `workspaces.release`.
+    """
     folder = run_folder(state_dir, run)
+    if trees := standing(state_dir, run):
+        raise OSError(f"its workspace {trees[0]} is there")
     if not folder.exists():
         journal.forget(run)
         return True

@@ -11,6 +11,7 @@ from seqsup.model.outcome import ending
 from seqsup.model.process_names import how_many, processes
 from seqsup.model.reason import KILLED, OF_MEMORY, STOPPED_BY_US, Reason
 from seqsup.policy.classify import last_words
+from seqsup.policy.workspaces import work
 from seqsup.text import at_a_time, counted, labelled, named, narrowed
 from seqsup.units import MIB, format_age, format_duration, format_size
 
@@ -117,6 +118,30 @@ def _(event: events.AttemptStarted) -> Message:
     if event.resumed:
         return Message(INFO, "↻", "resumes", f"its conversation {event.session}", "  ".join(filter(None, how)))
     return Message(DEBUG, "▶", "starts", "  ".join(filter(None, how)))
+
+
+@say.register
+def _(event: events.WorkspaceDue | events.WorkspaceOpened | events.WorkspaceSaved) -> Message:
+    match event:
+        case events.WorkspaceDue(branch=branch, git=git, folder=folder):
+            return Message(DEBUG, "▶", "workspace", f"of {git}, branch {branch}, in {folder}")
+        case events.WorkspaceOpened(branch=branch, folder=folder):
+            return Message(DEBUG, "▶", "workspace", f"branch {branch}, in {folder}")
+        case events.WorkspaceSaved(attempt=attempt, branch=branch, commits=commits, files=files):
+            of = " and ".join(
+                counted(number, what) for number, what in ((commits, "commit"), (files, "uncommitted file")) if number
+            )  # fmt: skip
+            return Message(INFO, "↻", "workspace", f"work of attempt {attempt} ({of}) is on branch {branch}")
+
+
+@say.register
+def _(event: events.WorkspaceEnded) -> Message:
+    text = work(
+        event.branch, commits=event.commits, changed=event.changed, pushed=event.pushed, removed=event.removed,
+        folder=event.folder, holds=event.holds, why=event.why,
+    )  # fmt: skip
+    next_step = event.next[0] if event.next else ""
+    return Message(WARNING if event.why else INFO, "✔", "workspace", text, next_step, table=not event.why)
 
 
 @say.register

@@ -7,6 +7,7 @@ from pathlib import PurePath
 from seqsup.model.process_names import processes
 from seqsup.model.reason import CONSEQUENCES, KILLED, Reason
 from seqsup.model.run_view import AgentState, AgentView, MemoryFigures, RunState, RunView
+from seqsup.policy.workspaces import work
 from seqsup.text import columns, counted, cut, named, printable, styled, unpainted, wrap
 from seqsup.units import format_duration, format_share, format_size, format_usd
 from seqsup.view.table import NONE, Column, render
@@ -73,6 +74,8 @@ def body(
     if memory and (ran := [agent for agent in view.agents.values() if agent.attempts]):
         yield ""
         yield from render(_MEMORY, [(agent.label, *figures(agent, agent.peak)) for agent in ran], width)
+    for line in branches(view):
+        yield line
     for name, line in (said or {}).items():
         head = f"{name} said: "
         yield styled("bold", head.rstrip()) + " " + cut(printable(line), max((width or _TEXT) - columns(head), _LEAST))
@@ -167,6 +170,21 @@ def _cells(agent: AgentView, over: bool) -> tuple[str, ...]:
         str(agent.left_over or NONE),
         drained(agent.drained, agent.drain_reached),
     )
+
+
+def branches(view: RunView) -> Iterator[str]:
+    """Say in a line for each workspace where the work is, and what to type next: a commit, a merge or a push."""
+    for each in view.workspaces.values():
+        agent = view.agents.get(each.agent)
+        if not each.base or not each.ended or (agent is not None and agent.left_out):
+            continue
+        told = work(
+            each.branch, commits=each.commits, changed=each.changed, pushed=each.pushed, removed=each.removed,
+            folder=each.folder, holds=each.holds, why=each.why,
+        )  # fmt: skip
+        saved = f"; work of failed attempts: {', '.join(each.saved)}" if each.saved else ""
+        name = printable(agent.label if agent is not None else each.agent or view.name)
+        yield f"{name}: {printable('; '.join((told + saved, *each.next)))}"
 
 
 def figures(around: MemoryFigures, peak: int) -> tuple[str, ...]:

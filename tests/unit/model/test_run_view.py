@@ -253,7 +253,12 @@ def test_run_before_its_first_event_has_no_figures() -> None:
     known = {"state": "starting", "halt": 0, "concurrency": 1, "resumes": 0, "sequence_violations": 0}
     texts = dict.fromkeys(("run", "name", "task", "paused", "version", "containment", "why"), "")
     tables: dict[str, object] = {key: {} for key in ("agents", "companions", "expected", "failed", "leaving")}
-    assert told == dict.fromkeys(told) | known | texts | tables | {"hooks": [], "asked": [], "only": []}
+    assert told == dict.fromkeys(told) | known | texts | tables | {
+        "hooks": [],
+        "workspaces": [],
+        "asked": [],
+        "only": [],
+    }
 
 
 def test_states_have_the_words_that_programs_get() -> None:

@@ -673,6 +673,7 @@ def test_the_defaults_that_the_schema_tells_are_those_that_are_used() -> None:
 
     top = told({"properties": {n: s for n, s in schema()["properties"].items() if n not in ("agents", "companions")}})
     top.pop("name")
+    top.pop("workspace")  # without one there is none
     spelled, silent = (from_tables({**tables, "agents": [{"name": "a", "command": ["x"]}]}) for tables in (top, {}))
     assert sizes.resolve(spelled.memory) == sizes.resolve(silent.memory)
     assert sizes.resolve_drain(spelled.drain) == sizes.resolve_drain(silent.drain)

@@ -148,13 +148,15 @@ def show_command(run: str | None, agent: str | None, wanted: str | None) -> None
 @click.option("--max-size", metavar="SIZE", type=size, help="The oldest runs, until the rest is at most this large.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 def clean_command(days: float | None, max_size: int | None, dry_run: bool) -> int:
-    """Remove whole runs, the oldest first: output, artifacts, events. A run that lives always stays.
+    """Remove whole runs, the oldest first: output, artifacts, events, workspaces. A run that lives always stays, and so
+    does one whose workspace holds work that is on no branch.
 
     `start` does so by itself for its profile's runs older than run.keep.
     """
     from seqsup.state.journal import Journal
     from seqsup.state.journal_schema import NoJournal
     from seqsup.state.retention import kept, may_go, remove, too_much
+    from seqsup.state.workspaces import release
 
     if days is None and max_size is None:
         raise click.UsageError("which runs? Give --days N, --max-size SIZE, or both")
@@ -175,6 +177,7 @@ def clean_command(days: float | None, max_size: int | None, dry_run: bool) -> in
     for each in going:
         line = f"{each.label} {each.name}, {format_age(each.age)} old, {format_size(each.size)}"
         try:
+            release(journal, folder, each.run, os.environ, dry=dry_run)
             gone = dry_run or remove(journal, folder, each.run)
         except OSError as error:
             stay[each.label], code = str(error), 1

@@ -19,7 +19,7 @@ from seqsup.text import at_a_time, cut, printable
 from seqsup.units import format_count, format_duration, format_size, format_usd
 from seqsup.view.report.chart import SYMBOLS, host, in_turn, timeline
 from seqsup.view.report.story import MarkKind, Story
-from seqsup.view.summary import advice, drained, figures, headline, reasons, row, share, shown
+from seqsup.view.summary import advice, branches, drained, figures, headline, reasons, row, share, shown
 from seqsup.view.table import NONE, Column
 
 MOST = 120  # rows of a table
@@ -98,7 +98,8 @@ def page(story: Story, *, forensics: Mapping[str, str], zone: tzinfo, state: str
         view=view, state=said, lead=headline(view).partition("  ")[2].split(" · "), first=FIRST, most=MOST,
         reasons=list(_reasons(story)), facts=_facts(story, said, zone),
         memory=_memory(story, zone) if story.attempts else None,
-        agents=_agents(view), conversations=_conversations(story), companions=_companions(story), stopped=stopped,
+        agents=_agents(view), branches=list(branches(view)), conversations=_conversations(story),
+        companions=_companions(story), stopped=stopped,
         in_short=[(_anchor(attempt), _in_short(attempt)) for attempt in story.kills[len(stopped) :]],
         attempts=_attempts(story, zone), marks=_marks(story, zone),
     )  # fmt: skip
