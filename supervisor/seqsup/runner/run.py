@@ -110,7 +110,7 @@ class Run:
             except OSError as error:
                 stopped = self._without_place(error)
             await self._companions.stop()
-            await self._workspaces.run_over(ok=self._all_ok())
+            await self._workspaces.settle(self._ok, all_ok=self._all_ok())
             stopped = await self._after_run(stopped)
             await self._last_sweep()
             abandoned = self._abandoned()

@@ -6,13 +6,14 @@ import hashlib
 import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from msgspec.structs import replace
 
+from seqsup.host import users
 from seqsup.host.git import COMMAND, GitEnded, GitError, GitOpened, GitRenewed, read, request
 from seqsup.model.enums import Halt
 from seqsup.model.events import WorkspaceDue, WorkspaceEnded, WorkspaceOpened, WorkspaceSaved
@@ -92,10 +93,18 @@ class Workspaces:
         if self._rules is not None and not self._rules.shared:
             await self._end(step.name, self._account(step), ok=ok)
 
-    async def run_over(self, *, ok: bool) -> None:
-        """End the workspace that all agents share."""
-        if self._rules is not None and self._rules.shared:
-            await self._end("", self._rules.account, ok=ok)
+    async def settle(self, ok: Mapping[str, bool], *, all_ok: bool) -> None:
+        """End the workspace that all agents share, and those of agents that ended when an earlier supervisor died.
+
+        `ok` says of each agent that is over whether it completed.
+        """
+        for owner, own in list(self._view().workspaces.items()) if self._rules is not None else ():
+            if not own.ended and (owner in ok or not owner):
+                try:
+                    account = users.look_up(own.user) if own.user else None
+                except users.NoAccount:
+                    continue
+                await self._end(owner, account, ok=ok[owner] if owner else all_ok)
 
     async def release(self, old: Release) -> None:
         """Remove the workspace of an old run. OSError: it stays, because it holds work."""
