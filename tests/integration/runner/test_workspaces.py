@@ -6,6 +6,7 @@ import shutil
 import signal
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from helpers.repositories import branches, commit, git, profile, repository, tre
 from helpers.waiting import wait_for
 
 Seqsup = Callable[..., Result]
+long = partial(pytest.param, marks=pytest.mark.long)
 Start = Callable[..., Started]
 
 
@@ -232,6 +234,7 @@ def test_rebase_that_a_kill_cut_short_is_over_in_the_retry(seqsup: Seqsup, shop:
 # -- crashes
 
 
+@pytest.mark.long
 def test_killed_supervisor_forgets_no_workspace_at_any_write(seqsup: Seqsup, shop: Path, tmp_path: Path) -> None:
     nightly = profile(shop, shell("a", once(tmp_path, "echo loose > loose; exit 1", commit())), retry={"attempts": 2})
     whole = seqsup("start", nightly)
@@ -275,7 +278,11 @@ def cut_git(tmp_path: Path) -> Callable[[int], dict[str, str]]:
     return environment
 
 
-@pytest.mark.parametrize("at", range(12, 26))
+# After git's calls of the plan: a branch and an entry of the tree are made, the tree is looked at, the run ends
+QUICK_CUTS = (15, 20, 24)
+
+
+@pytest.mark.parametrize("at", [each if each in QUICK_CUTS else long(each) for each in range(13, 28)])
 def test_git_that_was_killed_blocks_nothing(
     seqsup: Seqsup, shop: Path, cut_git: Callable[[int], dict[str, str]], at: int
 ) -> None:
@@ -287,6 +294,25 @@ def test_git_that_was_killed_blocks_nothing(
     tree = workspaces() / f"{run}-a/shop"
     assert git(tree, "status", "--porcelain") == ""
     assert git(tree, "branch", "--show-current") == f"seqsup/{run}/a"
+
+
+def test_tree_that_was_half_made_is_made_again(
+    seqsup: Seqsup, seqsup_started: Start, shop: Path, tmp_path: Path
+) -> None:
+    (shop / ".gitattributes").write_text("f filter=slow\n")
+    git(shop, "add", "--all")
+    git(shop, "commit", "--quiet", "--message", "slow")
+    git(shop, "config", "filter.slow.smudge", f"touch {tmp_path}/half; sleep 300; cat")
+    nightly = profile(shop, shell("a", commit()))
+    started = seqsup_started("start", nightly)
+    wait_for((tmp_path / "half").exists)
+    started.send(signal.SIGKILL)
+    started.wait()
+    git(shop, "config", "filter.slow.smudge", "cat")
+    assert trees(shop) != []
+    resumed = seqsup("start", nightly, "--resume")
+    assert resumed.code == 0, resumed.stderr
+    assert (trees(shop), left(), branches(shop)) == ([], [], {"seqsup/r1/a": 1})
 
 
 def test_killed_run_finds_its_workspace_again(

@@ -104,6 +104,8 @@ def _as_object(taken: PlannedRun, chosen: Chosen | str, usual: dict[str, Expecte
     commands = {point: told for point in HOOK_POINTS if (told := hooks.pop(point))}
     fields["hooks"] = {"commands": commands, "stop_on_error": hooks.pop("on_error") == "stop", **hooks}
     fields["notify"]["to"] = made.notify.shown
+    if made.workspaces is not None:  # its address may contain a password
+        fields["workspaces"]["git"] = fields["workspaces"].pop("shown")
     fields["resumes"] = None
     if taken.earlier is not None:
         found, away = going_on(made, taken.earlier)
