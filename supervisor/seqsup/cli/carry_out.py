@@ -159,7 +159,7 @@ class _Job:
         if line.run is not None:
             self._run = line.run
             self._lease.begin(line.run, line.state_dir or "")
-            self.say(f"{'resumed' if line.resumed else 'started'} as {line.run}", "job_started")
+            self.say(f"{line.began} {line.run}", "job_started")
         if line.note:
             self._lease.note(line.note)
         if line.said:

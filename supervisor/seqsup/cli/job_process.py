@@ -65,9 +65,9 @@ class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     said: str = ""  # for people, such as what the run waits for
     note: str = ""  # what the job does now
-    run: str | None = None  # the run began, or was resumed
+    run: str | None = None  # the run that carries the job out
     state_dir: str | None = None
-    resumed: bool = False
+    began: str = ""  # how: started as, resumed as, still runs as
     result: JobResult | None = None  # the last line
     stopped: bool = False  # its run was stopped by a signal, so that it can be resumed
 
@@ -102,7 +102,8 @@ class JobReaders(Readers):
 
     def begin(self, begun: BegunRun, emitter: Emitter) -> None:
         super().begin(begun, emitter)
-        self._lines.tell(Line(run=label(begun.number), state_dir=self._plan.state_dir, resumed=begun.continues))
+        began = "resumed as" if begun.continues else "started as"
+        self._lines.tell(Line(run=label(begun.number), state_dir=self._plan.state_dir, began=began))
         emitter.add_reader(lambda recorded: note_event(recorded, self._lines))
         emitter.add_observer(self._weigh)
 
@@ -204,7 +205,7 @@ class _JobProcess:
         for signum in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, pass_on)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        self._lines.tell(Line(run=found.label, state_dir=str(found.state_dir), resumed=True))
+        self._lines.tell(Line(run=found.label, state_dir=str(found.state_dir), began="still runs as"))
         for batch in follow(found, _LOOK_AGAIN):
             for recorded in batch[-1:] if batch and isinstance(batch[0].body, RunStarted) else batch:
                 note_event(recorded, self._lines)

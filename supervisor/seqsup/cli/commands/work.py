@@ -108,7 +108,7 @@ class _Worker:
         )  # fmt: skip
         several = f", {slots} at a time" if slots > 1 else ""
         between = f", between {window}" if window is not None else ""
-        self._say(f"worker {self._name} takes jobs from {self._queue.address}{several}{between}", "worker_started")
+        self._say(f"worker {self._name} takes jobs{several}{between} (queue: {self._queue.address})", "worker_started")
         await self._queue.serve(
             self._name, carrier, slots=slots, until_empty=until_empty, open_now=_open(window), stop=self._stop
         )
