@@ -87,13 +87,12 @@ class Carrier:
         began = time.monotonic()
         try:
             await job.watch()
-        finally:
-            job.close()
-        try:
             result = job.result()
         except Unfinished as why:
             job.say(f"not finished: {why}", "job_unfinished")
             raise
+        finally:
+            job.close()
         self.failed += result.exit_code != 0 and not result.cancelled
         seconds = time.monotonic() - began if result.seconds is None else result.seconds
         said = f": {result.why}" if result.why else ""

@@ -164,8 +164,11 @@ class _JobProcess:
         profile = _profile(order)
         folder = state_dir_of(profile) if profile is not None else state_dir()
         found = self._found(folder)
-        if found is not None and found.lives() and (last := self._adopt(found)) is not None:
-            return last
+        if found is not None:
+            if found.lives() and (last := self._adopt(found)) is not None:
+                return last
+            if (code := self._job.over(found.journal, found.row)) is not None:
+                return self._ended(folder, code)
         plan = self._plan(order, profile, found)
         self._readers = JobReaders(plan, self._lines, self._log)
         code = supervise(plan, self._readers, place=self._start.place, job=self._job)
