@@ -332,7 +332,7 @@ def test_kills_at_random_moments_lose_and_repeat_nothing(
 
 def test_start_of_the_user_takes_its_turn_between_jobs(seqsup_started: SeqsupStarted, tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("one", "two", "user")]
-    one, _, user = (chain(folder, folder.name, "a") for folder in folders)
+    *_, user = (chain(folder, folder.name, "a") for folder in folders)
     for folder in folders[:2]:
         add(folder / f"{folder.name}.toml")
     worker = seqsup_started("work", "--until-empty")
