@@ -4,11 +4,13 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from seqsup.errors import SeqsupError
 from seqsup.queue.store import QueueError
 from seqsup.units import show
 
 if TYPE_CHECKING:  # a queue is opened where it is used
-    from seqsup.queue.store import Queue
+    from seqsup.errors import SeqsupError
+from seqsup.queue.store import Queue
 
 EMBEDDED = "embedded"
 HERE = "this machine"  # the embedded queue, for people
@@ -30,7 +32,7 @@ def selected(given: str | None = None) -> str:
             try:
                 return parse(value)
             except ValueError as error:
-                raise QueueError(f"{name}: {error}".replace("\n", ": ")) from None
+                raise SeqsupError(f"{name}: {error}".replace("\n", ": ")) from None
     from seqsup.queue.config import configured  # most users have no such file
 
     return configured() or EMBEDDED
