@@ -12,8 +12,7 @@ import pytest
 from helpers.command_line import Result
 from helpers.profiles import shell, write
 from seqsup.queue.embedded import EmbeddedQueue
-from seqsup.queue.jobs import Result as JobResult
-from seqsup.queue.jobs import Taken
+from seqsup.queue.jobs import JobResult, Taken
 from seqsup.state.run_folder import state_dir
 
 Cli = Callable[..., Result]

@@ -12,8 +12,7 @@ from helpers.profiles import shell, write
 from helpers.terminals import Open, in_tmux
 from helpers.waiting import wait_for
 from seqsup.queue.embedded import EmbeddedQueue
-from seqsup.queue.jobs import NewJob, Order, Taken
-from seqsup.queue.jobs import Result as JobResult
+from seqsup.queue.jobs import JobResult, NewJob, Order, Taken
 from seqsup.state.run_folder import state_dir
 
 Cli = Callable[..., Result]

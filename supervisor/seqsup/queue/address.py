@@ -2,15 +2,10 @@
 
 import os
 import re
-from typing import TYPE_CHECKING
 
 from seqsup.errors import SeqsupError
-from seqsup.queue.store import QueueError
+from seqsup.queue.store import Queue, QueueError
 from seqsup.units import show
-
-if TYPE_CHECKING:  # a queue is opened where it is used
-    from seqsup.errors import SeqsupError
-from seqsup.queue.store import Queue
 
 EMBEDDED = "embedded"
 HERE = "this machine"  # the embedded queue, for people
@@ -61,7 +56,7 @@ def shown(url: str) -> str:
     return _PASSWORD.sub(lambda found: f"{found[2]}…" if found[2] else f"{found[1]}:…@", url)
 
 
-def open_queue(url: str | None = None) -> "Queue":
+def open_queue(url: str | None = None) -> Queue:
     """Open the queue of an address, or the selected one. QueueError: it cannot be used."""
     address = selected(url)
     if address == EMBEDDED:
