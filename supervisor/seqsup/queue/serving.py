@@ -1,12 +1,12 @@
 """A worker of the embedded queue: it takes one job after another, and keeps the result of each."""
 
-import asyncio
 import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 
+from seqsup.host.slim_asyncio import asyncio
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Halt
 from seqsup.queue.desk import Desk
