@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,8 @@ import pytest
 
 from helpers.command_line import Result
 from helpers.profiles import shell, write
-from seqsup.queue.embedded import EmbeddedQueue
+from helpers.queues import desk
 from seqsup.queue.jobs import JobResult, Taken
-from seqsup.state.run_folder import state_dir
 
 Cli = Callable[..., Result]
 NO_WORKER = "seqsup: no worker is running: seqsup work\n"
@@ -26,15 +24,15 @@ def jobs(seqsup: Cli) -> list[dict[str, Any]]:
 
 def taken() -> Taken:
     """Take the next job as a worker would."""
-    with closing(EmbeddedQueue(state_dir())) as queue:
-        job = queue.take("w")
-        assert job is not None
-        return job
+    with desk() as worker:
+        job = worker.take()
+    assert job is not None
+    return job
 
 
 def finish(job: Taken, code: int = 0) -> None:
-    with closing(EmbeddedQueue(state_dir())) as queue:
-        assert queue.finish(job, JobResult(exit_code=code, run=None))
+    with desk() as worker:
+        assert worker.finish(job, JobResult(exit_code=code, run=None))
 
 
 def test_a_profile_is_queued_with_its_text_and_folder(seqsup: Cli, tmp_path: Path) -> None:

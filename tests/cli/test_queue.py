@@ -9,6 +9,7 @@ import pytest
 
 from helpers.command_line import Result
 from helpers.profiles import shell, write
+from helpers.queues import desk
 from helpers.terminals import Open, in_tmux
 from helpers.waiting import wait_for
 from seqsup.queue.embedded import EmbeddedQueue
@@ -28,14 +29,17 @@ def new(name: str, after: tuple[int, ...] = ()) -> NewJob:
     return NewJob(name=name, order=Order(folder="/", command=("true",)), after=after)
 
 
-def take(queue: EmbeddedQueue) -> Taken:
-    job = queue.take("w")
+def take() -> Taken:
+    with desk() as worker:
+        job = worker.take()
     assert job is not None
     return job
 
 
-def ends(queue: EmbeddedQueue, code: int = 0, run: str | None = None, why: str = "") -> None:
-    assert queue.finish(take(queue), JobResult(exit_code=code, run=run, why=why))
+def ends(code: int = 0, run: str | None = None, why: str = "") -> None:
+    job = take()
+    with desk() as worker:
+        assert worker.finish(job, JobResult(exit_code=code, run=run, why=why))
 
 
 def rows(seqsup: Cli, **env: str) -> list[str]:
@@ -48,10 +52,11 @@ def test_an_empty_queue_says_how_to_fill_it(seqsup: Cli) -> None:
 
 def test_the_queue_shows_what_waits_runs_and_ended(seqsup: Cli, queue: EmbeddedQueue) -> None:
     queue.add([new("smoke"), new("build"), new("night", (2,)), new("later", (1,))])
-    ends(queue, 1, "r1", "agent smoke failed")
-    running = take(queue)
-    queue.begin(running, "r2", str(state_dir()))
-    queue.note(running, "compile: 3 of 7, 61 % of memory.hard")
+    ends(1, "r1", "agent smoke failed")
+    running = take()
+    with desk() as worker:
+        worker.begin(running, "r2", str(state_dir()))
+        worker.note(running, "compile: 3 of 7, 61 % of memory.hard")
     shown = seqsup("queue", env={"COLUMNS": "120"})
     assert (shown.code, shown.stderr) == (0, "")
     lines = [" ".join(line.split()) for line in shown.stdout.splitlines()]
@@ -69,7 +74,7 @@ def test_the_queue_shows_what_waits_runs_and_ended(seqsup: Cli, queue: EmbeddedQ
 
 def test_the_queue_fits_eighty_columns_and_fifty_rows(seqsup: Cli, queue: EmbeddedQueue) -> None:
     queue.add([new(f"a job of a rather long name {n}" * 3) for n in range(300)])
-    ends(queue, 1, "r1", "why " * 100)
+    ends(1, "r1", "why " * 100)
     shown = seqsup("queue", env={"COLUMNS": "80"}).stdout.splitlines()
     assert len(shown) <= 56
     assert all(len(line) <= 80 for line in shown)
@@ -79,7 +84,9 @@ def test_the_queue_fits_eighty_columns_and_fifty_rows(seqsup: Cli, queue: Embedd
 
 def test_names_and_notes_of_jobs_move_no_cursor(seqsup: Cli, queue: EmbeddedQueue) -> None:
     queue.add([new("a\x1b[2J\nb\u202e"), new("c")])
-    queue.note(take(queue), "x\x1b]0;title\x07\ny")
+    job = take()
+    with desk() as worker:
+        worker.note(job, "x\x1b]0;title\x07\ny")
     for line in (["queue"], ["status", "#1"], ["queue", "move", "2", "--first"], ["stop", "#1"], ["logs", "j1"]):
         shown = seqsup(*line, env={"FORCE_COLOR": "", "COLUMNS": "120"})
         assert "\x1b" not in shown.stdout + shown.stderr
@@ -89,7 +96,7 @@ def test_names_and_notes_of_jobs_move_no_cursor(seqsup: Cli, queue: EmbeddedQueu
 
 def test_the_object_has_all_that_is_known(seqsup: Cli, queue: EmbeddedQueue) -> None:
     queue.add([new("a")])
-    ends(queue, 3, "r7", "why")
+    ends(3, "r7", "why")
     told = json.loads(seqsup("queue", "--json").stdout)
     assert (told["schema"], told["queue"], told["paused"], told["workers"]) == (
         "seqsup.queue/1", "this machine", False, [],
@@ -106,8 +113,8 @@ def test_the_object_has_all_that_is_known(seqsup: Cli, queue: EmbeddedQueue) -> 
 
 def test_dropped_jobs_leave_the_queue(seqsup: Cli, queue: EmbeddedQueue) -> None:
     queue.add([new("a"), new("b"), new("c")])
-    ends(queue)
-    take(queue)
+    ends()
+    take()
     dropped = seqsup("queue", "drop", "1", "#2", "3")
     assert dropped.stderr == (
         "seqsup: #1 a is over already: done\nseqsup: #2 b ends after its running agent\nseqsup: #3 c left the queue\n"
@@ -120,14 +127,14 @@ def test_a_job_is_moved_before_the_others(seqsup: Cli, queue: EmbeddedQueue) -> 
     queue.add([new("a"), new("b")])
     moved = seqsup("queue", "move", "2", "--first")
     assert (moved.code, moved.stderr) == (0, "seqsup: #2 b is first among the jobs of priority 0\n")
-    assert take(queue).number == 2
+    assert take().number == 2
 
 
 def test_a_failed_job_is_retried_and_releases_those_that_wait(seqsup: Cli, queue: EmbeddedQueue) -> None:
     queue.add([new("a"), new("b", (1,))])
-    ends(queue, 1)
+    ends(1)
     assert seqsup("queue", "retry", "1").stderr == "seqsup: #1 a is ready again\n"
-    ends(queue)
+    ends()
     assert queue.job(2).state == "ready"
     refused = seqsup("queue", "retry", "2")
     assert (refused.code, "is ready: only a failed or cancelled one" in refused.stderr) == (2, True)
@@ -136,11 +143,12 @@ def test_a_failed_job_is_retried_and_releases_those_that_wait(seqsup: Cli, queue
 def test_a_paused_queue_says_so(seqsup: Cli, queue: EmbeddedQueue) -> None:
     queue.add([new("a")])
     assert seqsup("queue", "pause").stderr == "seqsup: the queue is paused: `seqsup queue resume` continues it\n"
-    assert queue.take("w") is None
+    with desk() as worker:
+        assert worker.take() is None
     assert seqsup("queue").stdout.endswith("the queue is paused: seqsup queue resume\n")
     assert seqsup("queue", "resume").stderr == "seqsup: the queue continues\n"
     assert seqsup("queue", "resume").stderr == "seqsup: the queue is not paused\n"
-    assert queue.take("w") is not None
+    assert take()
 
 
 @pytest.mark.parametrize(
@@ -193,9 +201,10 @@ def ran(seqsup: Cli, queue: EmbeddedQueue, tmp_path: Path) -> Result:
     script = "echo hello; seqsup artifacts put --summary well"
     ended = seqsup("start", write(tmp_path, shell("a", script), name="night"))
     assert ended.code == 0
-    job = take(queue)
-    queue.begin(job, "r1", str(state_dir()))
-    assert queue.finish(job, JobResult(exit_code=0, run="r1"))
+    job = take()
+    with desk() as worker:
+        worker.begin(job, "r1", str(state_dir()))
+        assert worker.finish(job, JobResult(exit_code=0, run="r1"))
     return ended
 
 
@@ -240,14 +249,14 @@ def test_status_of_a_job_without_a_run(seqsup: Cli, queue: EmbeddedQueue) -> Non
 def test_stop_of_a_waiting_job_cancels_it(seqsup: Cli, queue: EmbeddedQueue) -> None:
     queue.add([new("a"), new("b")])
     assert seqsup("stop", "#2") == (0, "", "seqsup: #2 b left the queue\n")
-    take(queue)
+    take()
     assert seqsup("stop", "--now", "j1") == (0, "", "seqsup: #1 a ends now\n")
     assert (queue.job(2).state, queue.job(1).stop_wanted) == ("cancelled", True)
 
 
 def test_a_run_that_is_no_longer_here_is_said_to_be_elsewhere(seqsup: Cli, queue: EmbeddedQueue) -> None:
     queue.add([new("a")])
-    ends(queue, 0, "r5")
+    ends(0, "r5")
     ended = seqsup("logs", "#1")
     assert ended.code == 2
     assert ended.stderr.startswith("seqsup: #1 a is done; its run r5 is on the machine of worker w")

@@ -8,10 +8,10 @@ from helpers.queues import new
 from seqsup.queue.desk import Desk
 from seqsup.queue.embedded import EmbeddedQueue
 from seqsup.queue.embedded_file import QueueFile
-from seqsup.queue.jobs import Result, Taken
+from seqsup.queue.jobs import JobResult, Taken
 from seqsup.queue.store import Unfinished
 
-DONE, FAILED = Result(exit_code=0, run="r1"), Result(exit_code=1, run="r1", why="exit 1")
+DONE, FAILED = JobResult(exit_code=0, run="r1"), JobResult(exit_code=1, run="r1", why="exit 1")
 
 
 class Scene:

@@ -1,19 +1,22 @@
 """Queues, jobs, and workers in this process that carry jobs out in no time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from helpers.waiting import DEADLINE
 from seqsup.model.enums import Halt
+from seqsup.queue.desk import Desk
 from seqsup.queue.embedded import EmbeddedQueue
-from seqsup.queue.jobs import JobState, NewJob, Order, Result, Taken
+from seqsup.queue.embedded_file import QueueFile
+from seqsup.queue.jobs import JobResult, JobState, NewJob, Order, Taken
 from seqsup.queue.store import CarryOut, Lease, Queue
 from seqsup.runner.stop_request import StopRequest
+from seqsup.state.run_folder import state_dir
 
-End = int | Result | Exception | Callable[[Lease], Awaitable[Result]]
+End = int | JobResult | Exception | Callable[[Lease], Awaitable[JobResult]]
 
 
 class Store(Protocol):
@@ -29,6 +32,13 @@ class Embedded:
 
     def open(self) -> EmbeddedQueue:
         return EmbeddedQueue(self.state_dir)
+
+
+@contextmanager
+def desk(worker: str = "w") -> Iterator[Desk]:
+    """What a worker sees of the queue of this test's state folder."""
+    with closing(QueueFile(state_dir())) as file:
+        yield Desk(state_dir(), file, worker)
 
 
 def new(name: str = "job", order: Order | None = None, **fields: Any) -> NewJob:
@@ -51,14 +61,14 @@ class Hands:
     def names(self) -> list[str]:
         return [taken.name for taken in self.taken]
 
-    async def __call__(self, lease: Lease) -> Result:
+    async def __call__(self, lease: Lease) -> JobResult:
         self.taken.append(lease.taken)
         end = self._ends.get(lease.taken.name, 0)
         if isinstance(end, Exception):
             raise end
         if isinstance(end, int):
-            return Result(exit_code=end, run=None)
-        return end if isinstance(end, Result) else await end(lease)
+            return JobResult(exit_code=end, run=None)
+        return end if isinstance(end, JobResult) else await end(lease)
 
 
 async def serve(
@@ -86,10 +96,10 @@ async def until(fact: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def until_stopped(lease: Lease) -> Result:
+async def until_stopped(lease: Lease) -> JobResult:
     """Be a job that runs until it is to end."""
     await until(lease.wanted)
-    return Result(exit_code=143, run=None, why=f"stopped {Halt(lease.wanted()).name}", cancelled=True)
+    return JobResult(exit_code=143, run=None, why=f"stopped {Halt(lease.wanted()).name}", cancelled=True)
 
 
 def stop(request: StopRequest, halt: Halt = Halt.AFTER_AGENT) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from seqsup.model.enums import Halt
 from seqsup.queue import worker_folder
 from seqsup.queue.embedded_file import QueueFile
-from seqsup.queue.jobs import SCHEMA, JobState, Order, JobResult, Taken
+from seqsup.queue.jobs import SCHEMA, JobResult, JobState, Order, Taken
 from seqsup.queue.order import poisonous
 from seqsup.queue.store import Unfinished
 from seqsup.state.run_folder import RUNS, surely_alive

@@ -9,11 +9,11 @@ from helpers.queues import Hands, Store, add, beside, new, opened, serve, states
 from helpers.waiting import wait_for
 from seqsup.errors import Refused, SeqsupError
 from seqsup.model.enums import Halt
-from seqsup.queue.jobs import MAX_LOST, SCHEMA, CommandOptions, JobState, Order, Result, Taken
+from seqsup.queue.jobs import MAX_LOST, SCHEMA, CommandOptions, JobResult, JobState, Order, Taken
 from seqsup.queue.store import Lease, NoSuchJob, Queue, Unfinished
 from seqsup.runner.stop_request import StopRequest
 
-DONE = Result(exit_code=0, run="r7", seconds=1.5)
+DONE = JobResult(exit_code=0, run="r7", seconds=1.5)
 ORDERS = [
     Order(folder="/src", profile='name = "nightly"\n', path="/src/nightly.toml", task="do it", only=("a", "b")),
     Order(folder="/src", command=("sh", "-c", "echo ü"), options=CommandOptions(soft="1G", retries=2, timeout="5m")),
@@ -72,8 +72,13 @@ def test_job_cannot_need_itself_or_a_later_one(queue: Queue, after: tuple[int, .
     assert queue.jobs() == []
 
 
-@pytest.mark.parametrize("result", [Result(exit_code=1, run=None), Result(exit_code=143, run=None, cancelled=True)])
-def test_predecessor_that_failed_is_refused_with_a_remedy(queue: Queue, result: Result) -> None:
+ENDS = [JobResult(exit_code=1, run=None), JobResult(exit_code=143, run=None, cancelled=True)]
+
+
+@pytest.mark.parametrize("result", ENDS)
+    "result", [JobResult(exit_code=1, run=None), JobResult(exit_code=143, run=None, cancelled=True)]
+)
+def test_predecessor_that_failed_is_refused_with_a_remedy(queue: Queue, result: JobResult) -> None:
     number = add(queue, "bad")
     work(queue, {"bad": result})
     with pytest.raises(SeqsupError, match=f"retry {number}"):
@@ -158,7 +163,7 @@ def test_job_is_not_taken_before_its_time(queue: Queue) -> None:
     add(queue, "plain")
     began: dict[str, float] = {}
 
-    async def note(lease: Lease) -> Result:
+    async def note(lease: Lease) -> JobResult:
         began[lease.taken.name] = time.time()
         return DONE
 
@@ -195,7 +200,7 @@ def test_job_with_a_time_and_a_predecessor_waits_for_both(queue: Queue) -> None:
 
 def test_end_of_a_job_is_kept(store: Store, queue: Queue) -> None:
     numbers = queue.add([new("good"), new("bad")])
-    bad = Result(exit_code=4, run="r8", why="agent plan: exit 1", branches=("plan: branch seqsup/r8/plan",))
+    bad = JobResult(exit_code=4, run="r8", why="agent plan: exit 1", branches=("plan: branch seqsup/r8/plan",))
     began = time.time()
     work(queue, {"good": DONE, "bad": bad}, worker="machine")
     with opened(store) as other:
@@ -221,12 +226,12 @@ def test_news_of_a_running_job_are_shown(store: Store, queue: Queue) -> None:
     number = add(queue, "job")
     seen = []
 
-    async def report(lease: Lease) -> Result:
+    async def report(lease: Lease) -> JobResult:
         lease.begin("r12", "/state")
         lease.note("agent plan, 40 % of its limit")
         with opened(store) as other:
             seen.append(other.job(number))
-        return Result(exit_code=0, run="r12")
+        return JobResult(exit_code=0, run="r12")
 
     work(queue, {"job": report}, worker="machine")
     (job,) = seen
@@ -250,7 +255,7 @@ def test_dropped_job_is_never_taken(queue: Queue) -> None:
 def test_dropped_job_that_runs_is_asked_to_end(store: Store, queue: Queue, now: bool, halt: Halt) -> None:
     number = add(queue, "job")
 
-    async def dropped(lease: Lease) -> Result:
+    async def dropped(lease: Lease) -> JobResult:
         with opened(store) as other:
             job = other.drop(number, now=now)
         assert (job.state, job.stop_wanted) == (JobState.RUNNING, True)
@@ -285,7 +290,7 @@ def test_unknown_number_is_refused(queue: Queue, number: int) -> None:
 
 def test_retried_job_keeps_number_and_cookie(queue: Queue) -> None:
     number = add(queue, "job")
-    (first,) = work(queue, {"job": Result(exit_code=1, run="r3", why="exit 1")}).taken
+    (first,) = work(queue, {"job": JobResult(exit_code=1, run="r3", why="exit 1")}).taken
     began = time.time()
     job = queue.retry(number)
     assert (job.number, job.state, job.exit_code, job.ended) == (number, JobState.READY, None, None)
@@ -314,7 +319,7 @@ def test_unfinished_job_is_the_next_of_its_priority(queue: Queue) -> None:
     add(queue, "next")
     tries: list[Taken] = []
 
-    async def interrupted(lease: Lease) -> Result:
+    async def interrupted(lease: Lease) -> JobResult:
         tries.append(lease.taken)
         if len(tries) == 1:
             lease.begin("r5", "/state")
@@ -340,7 +345,7 @@ def test_job_that_was_lost_too_often_fails(queue: Queue) -> None:
 def test_unfinished_job_that_was_dropped_is_cancelled(store: Store, queue: Queue) -> None:
     number = add(queue, "job")
 
-    async def dropped(lease: Lease) -> Result:
+    async def dropped(lease: Lease) -> JobResult:
         with opened(store) as other:
             other.drop(number)
         raise Unfinished("its supervisor was killed", lost=True)
@@ -362,7 +367,7 @@ def test_list_has_running_jobs_then_waiting_ones_then_the_last_that_are_over(sto
     add(queue, "later", not_before=time.time() + 3600)
     seen: list[list[str]] = []
 
-    async def look(lease: Lease) -> Result:
+    async def look(lease: Lease) -> JobResult:
         with opened(store) as other:
             seen.append([job.name for job in other.jobs()])
             seen.append([job.name for job in other.jobs(over=2, waiting=1)])
@@ -442,7 +447,7 @@ def test_slots_are_used_and_never_exceeded(queue: Queue) -> None:
     active: set[int] = set()
     most = 0
 
-    async def together(lease: Lease) -> Result:
+    async def together(lease: Lease) -> JobResult:
         nonlocal most
         active.add(lease.taken.number)
         most = max(most, len(active))
@@ -461,7 +466,7 @@ def test_stopped_worker_gives_its_job_back_and_takes_no_other(queue: Queue, halt
     queue.add([new("job"), new("next")])
     request = StopRequest()
 
-    async def stopped(lease: Lease) -> Result:
+    async def stopped(lease: Lease) -> JobResult:
         stop(request, halt)
         await until(lease.wanted)
         assert lease.wanted() is halt

@@ -21,7 +21,7 @@ from helpers.waiting import DEADLINE, wait_for
 from seqsup.queue.desk import Desk
 from seqsup.queue.embedded import EmbeddedQueue
 from seqsup.queue.embedded_file import FILE, QueueFile
-from seqsup.queue.jobs import MAX_LOST, JobState, Result
+from seqsup.queue.jobs import MAX_LOST, JobResult, JobState
 from seqsup.queue.store import Unfinished
 from seqsup.state.run_folder import hold, private, run_folder
 
@@ -103,12 +103,12 @@ def test_power_cut_at_any_write_leaves_whole_changes(tmp_path: Path, state: Path
     note(lambda: queue.add([new("one"), new("two", after=(-1,)), new("three", after=(-1, -2))]))
     taken = note(desk.take)
     note(lambda: desk.begin(taken, "r1", "/state"))
-    note(lambda: desk.finish(taken, Result(exit_code=1, run="r1")))
+    note(lambda: desk.finish(taken, JobResult(exit_code=1, run="r1")))
     note(lambda: queue.retry(1))
     taken = note(desk.take)
     note(lambda: desk.give_back(taken, Unfinished("its worker stopped")))
     taken = note(desk.take)
-    note(lambda: desk.finish(taken, Result(exit_code=0, run="r1")))
+    note(lambda: desk.finish(taken, JobResult(exit_code=0, run="r1")))
     note(lambda: queue.drop(2))
     log = (state / f"{FILE}-wal").read_bytes()
     frame = 4096 + 24
@@ -270,7 +270,7 @@ def test_result_of_a_stale_token_is_refused(state: Path) -> None:
         taken = desk.settle(())
         assert stale is not None
         assert taken is not None
-        assert not desk.finish(stale, Result(exit_code=0, run="r1"))
+        assert not desk.finish(stale, JobResult(exit_code=0, run="r1"))
         desk.begin(stale, "r99", "/elsewhere")
         desk.note(stale, "stale")
         desk.give_back(stale, Unfinished("stale", lost=True))
@@ -278,7 +278,7 @@ def test_result_of_a_stale_token_is_refused(state: Path) -> None:
         job = queue.job(one)
         assert (job.state, job.run, job.note, job.lost) == (JobState.RUNNING, None, "", 1)
         assert queue.job(two).state is JobState.WAITING
-        assert desk.finish(taken, Result(exit_code=0, run="r2"))
-        assert not desk.finish(taken, Result(exit_code=1, run="r3"))
+        assert desk.finish(taken, JobResult(exit_code=0, run="r2"))
+        assert not desk.finish(taken, JobResult(exit_code=1, run="r3"))
         assert (queue.job(one).state, queue.job(one).run) == (JobState.DONE, "r2")
         assert queue.job(two).state is JobState.READY
