@@ -76,8 +76,6 @@ ENDS = [JobResult(exit_code=1, run=None), JobResult(exit_code=143, run=None, can
 
 
 @pytest.mark.parametrize("result", ENDS)
-    "result", [JobResult(exit_code=1, run=None), JobResult(exit_code=143, run=None, cancelled=True)]
-)
 def test_predecessor_that_failed_is_refused_with_a_remedy(queue: Queue, result: JobResult) -> None:
     number = add(queue, "bad")
     work(queue, {"bad": result})
