@@ -7,18 +7,18 @@ import sys
 from pathlib import Path
 
 from seqsup.queue.embedded import EmbeddedQueue
-from seqsup.queue.jobs import Result
+from seqsup.queue.jobs import JobResult
 from seqsup.queue.store import Lease
 from seqsup.runner.stop_request import StopRequest
 
 name, file, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
 
 
-async def carry_out(lease: Lease) -> Result:
+async def carry_out(lease: Lease) -> JobResult:
     with open(file, "a") as ledger:  # noqa: PTH123
         ledger.write(f"{lease.taken.number}\n")
     await asyncio.sleep(seconds)
-    return Result(exit_code=0, run=None)
+    return JobResult(exit_code=0, run=None)
 
 
 async def main() -> None:
