@@ -9,7 +9,7 @@ from contextlib import closing
 
 import click
 
-from seqsup.cli.arguments import log_options, whole
+from seqsup.cli.arguments import log_options, queue_option, whole
 from seqsup.cli.carry_out import Carrier, LentTurn
 from seqsup.cli.job_starter import Starter
 from seqsup.host.slim_asyncio import asyncio
@@ -27,7 +27,6 @@ _STOPS = {
     Halt.NOW: "stops the running agent now, with its grace period; again: kills it",
     Halt.KILL: "kills the running agent",
 }
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 def window(value: str) -> Window:
@@ -37,25 +36,12 @@ def window(value: str) -> Window:
         raise click.BadParameter(f"expected two times of day such as 22:00-07:00, not {show(value)}") from None
 
 
-def name_of_worker(value: str) -> str:
-    if _NAME.fullmatch(value) is None:
-        raise click.BadParameter(
-            f"expected at most 63 letters, digits and .-_ that begin with a letter or digit, not {show(value)}"
-        )
-    return value
-
-
 @click.command(short_help="Take jobs from the queue, and carry them out.")
 @click.option("--slots", type=whole(1), metavar="N", default="1", show_default=True, help="Jobs at a time.")
 @click.option("--until-empty", is_flag=True, help="Exit once no job can start by itself. Exit code 1: a job failed.")
 @click.option("--window", type=window, metavar="FROM-TO", help="Take jobs only between these times: 22:00-07:00.")
-@click.option(
-    "--name", type=name_of_worker, metavar="NAME", help="Name of this worker. Default: the name of the machine."
-)
-@click.option(
-    "--queue", "url", metavar="URL",
-    help="The queue. Also SEQSUP_QUEUE, or queue in ~/.config/seqsup/config.toml. Default: that of this machine.",
-)  # fmt: skip
+@click.option("--name", metavar="NAME", help="Name of this worker. Default: the name of the machine.")
+@queue_option
 @log_options
 def work(
     slots: int, until_empty: bool, window: Window | None, name: str | None, url: str | None,
