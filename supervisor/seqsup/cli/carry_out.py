@@ -1,6 +1,5 @@
 """What a worker does for a job: it starts the process of the job, and passes on news and requests to stop."""
 
-import asyncio
 import signal
 import time
 from collections.abc import Callable
@@ -9,7 +8,8 @@ from contextlib import suppress
 import msgspec
 
 from seqsup.cli.job_process import JobStart, Line
-from seqsup.cli.job_starter import Child, Starter
+from seqsup.cli.job_starter import Child, start_job
+from seqsup.host.slim_asyncio import asyncio
 from seqsup.model.enums import Halt
 from seqsup.queue.jobs import JobResult, Taken, job_label
 from seqsup.queue.store import Lease, Unfinished
@@ -61,11 +61,10 @@ class Carrier:
     """Carries out the jobs of a worker, each in a process of its own."""
 
     def __init__(
-        self, starter: Starter, stop: StopRequest, say: Say, turn: LentTurn | None, *, log_level: str | None,
-        log_json: bool,
+        self, stop: StopRequest, say: Say, turn: LentTurn | None, *, log_level: str | None, log_json: bool
     ) -> None:  # fmt: skip
         """Without a `turn` each run takes one of its own."""
-        self._starter, self._stop, self._say, self._turn = starter, stop, say, turn
+        self._stop, self._say, self._turn = stop, say, turn
         self._log_level, self._log_json = log_level, log_json
         self.failed = 0  # jobs
 
@@ -83,7 +82,7 @@ class Carrier:
 
     async def _carry_out(self, lease: Lease, place: tuple[int, int] | None) -> JobResult:
         start = JobStart(taken=lease.taken, place=place, log_level=self._log_level, log_json=self._log_json)
-        job = _Job(lease, self._starter.start(start), self._stop, self._say)
+        job = _Job(lease, await start_job(start), self._stop, self._say)
         began = time.monotonic()
         try:
             await job.watch()

@@ -1,51 +1,41 @@
-"""Starts the process of each job: a fork of the worker that was made before it had an event loop, files or threads.
+"""Starts the process of a job: a fork of the worker, which has loaded the code of a run already.
 
-A new interpreter would take longer to load the code of a run than the run takes to begin. The starter has loaded it
-already, and shares its memory with the worker and with all that it starts.
+A new interpreter would need longer for that than the run needs to begin.
 """
 
 import gc
 import os
 import select
 import signal
-import socket
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import BinaryIO
-
-import msgspec
-from msgspec.structs import replace
+from typing import BinaryIO, NoReturn
 
 from seqsup.cli.job_process import JobStart, serve
-from seqsup.errors import SeqsupError
-from seqsup.host.machine import LINUX
+from seqsup.host.machine import LINUX, give_back
+from seqsup.host.slim_asyncio import asyncio
 from seqsup.runner.supervisor import SIGNALS
-
-_MOST_FDS = 4  # order, lines, errors, place
 
 
 class Child:
-    """A process of a job, seen from its worker."""
+    """The process of a job, seen from its worker."""
 
-    def __init__(self, pid: int, pidfd: int | None, lines: int, errors: BinaryIO) -> None:
+    def __init__(self, pid: int, lines: int, errors: BinaryIO) -> None:
         """`lines` is the descriptor of its output."""
-        self.pid, self._pidfd = pid, pidfd
-        self.lines, self._errors = os.fdopen(lines, "rb", buffering=0), errors
+        self._pid, self._errors = pid, errors
+        self._pidfd = os.pidfd_open(pid) if LINUX else None
+        self.lines = os.fdopen(lines, "rb", buffering=0)
 
     def signal(self, signum: signal.Signals) -> None:
         with suppress(ProcessLookupError):
-            if self._pidfd is not None:
-                signal.pidfd_send_signal(self._pidfd, signum)
-            elif not LINUX:
-                os.kill(self.pid, signum)
+            os.kill(self._pid, signum)  # it is not reaped before close()
 
     def gone(self) -> bool:
-        """Return whether it has ended, where the kernel reports that."""
+        """Return whether it has ended, where the kernel reports that. Its output ends a little earlier or later."""
         if self._pidfd is None:
-            return LINUX  # it ended before its pidfd was opened
+            return False
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
         return bool(poll.poll(0))
@@ -56,97 +46,68 @@ class Child:
         return self._errors.read().decode(errors="replace").strip()
 
     def close(self) -> None:
+        """Reap it. It has told its last line, or is gone."""
         self.lines.close()
         self._errors.close()
         if self._pidfd is not None:
             os.close(self._pidfd)
+        os.waitpid(self._pid, 0)
 
 
-class Starter:
-    def __init__(self) -> None:
-        """Construct it while the process has no event loop, no thread and no open database."""
-        gc.collect()
-        gc.freeze()  # what both have stays shared: no collection writes to it
-        self._line, its_line = socket.socketpair()
-        was = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        self._pid = os.fork()
-        if self._pid == 0:
-            self._line.close()
-            os._exit(_start_jobs(its_line))
-        signal.pthread_sigmask(signal.SIG_SETMASK, was)
-        its_line.close()
-
-    def start(self, order: JobStart) -> Child:
-        """Start the process of a job. SeqsupError: the starter was killed."""
-        errors, text = TemporaryFile(), TemporaryFile()  # noqa: SIM115
-        ours, its = os.pipe()
-        try:
-            text.write(msgspec.json.encode(order))
-            text.seek(0)
-            fds = [text.fileno(), its, errors.fileno(), *(order.place[1:] if order.place is not None else ())]
-            socket.send_fds(self._line, [b"j"], fds)
-            told, pidfds, _, _ = socket.recv_fds(self._line, 16, 1)
-            if not told:
-                raise ConnectionResetError
-            return Child(int(told), pidfds[0] if pidfds else None, ours, errors)
-        except OSError as error:
-            os.close(ours)
-            errors.close()
-            raise SeqsupError(
-                f"the worker's process that starts jobs (pid {self._pid}) has ended: start the worker again"
-            ) from error
-        finally:
-            os.close(its)
-            text.close()
-
-    def close(self) -> None:
-        self._line.close()
-        with suppress(ChildProcessError):
-            os.waitpid(self._pid, 0)
+def prepare() -> None:
+    """Make the worker's memory fit to be shared with what it starts: no collection writes to what is loaded by now."""
+    gc.collect()
+    gc.freeze()
+    give_back()
 
 
-def _start_jobs(line: socket.socket) -> int:
-    """Fork a process for each order until the worker ends."""
-    os.setsid()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps them; the worker reads how they ended
-    while True:
-        told, fds, _, _ = socket.recv_fds(line, 1, _MOST_FDS)
-        if not told:
-            return 0
+async def start_job(start: JobStart) -> Child:
+    started = asyncio.get_running_loop().create_future()
+    # Not from within this task: in the child no task runs when its own loop begins
+    asyncio.get_running_loop().call_soon(_fork, start, started)
+    child: Child = await started
+    return child
+
+
+def _fork(start: JobStart, started: "asyncio.Future[Child]") -> None:
+    errors = TemporaryFile()  # noqa: SIM115
+    ours, its = os.pipe()
+    sys.stderr.flush()
+    was = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # so that it hears an early one once it can
+    try:
         pid = os.fork()
         if pid == 0:
-            line.close()
-            try:
-                os._exit(_carry_out(fds))
-            finally:
-                os._exit(1)
-        pidfds = []
-        with suppress(ProcessLookupError):  # it has ended already
-            pidfds = [os.pidfd_open(pid)] if LINUX else []
-        with suppress(BrokenPipeError):
-            socket.send_fds(line, [b"%d" % pid], pidfds)
-        for fd in (*fds, *pidfds):
-            os.close(fd)
-
-
-def _carry_out(fds: Sequence[int]) -> int:
-    """The process of a job. Return the exit code."""
-    os.setsid()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    stderr = open(os.dup(2), "w", encoding=sys.stderr.encoding, errors="replace")  # noqa: PTH123, SIM115
-    order, lines, errors, *place = fds
-    for number, fd in enumerate((order, lines, errors)):
-        os.dup2(fd, number)
-        os.close(fd)
-    with open(0, "rb", closefd=False) as text:
-        start = msgspec.json.decode(text.read(), type=JobStart)
-    with Path(os.devnull).open("rb") as nothing:
-        os.dup2(nothing.fileno(), 0)
-    if place and start.place is not None:
-        start = replace(start, place=(start.place[0], place[0]))
-    try:
-        return serve(start, stderr)
+            _in_child(start, its, errors.fileno())
+        started.set_result(Child(pid, ours, errors))
+    except OSError as error:
+        os.close(ours)
+        errors.close()
+        started.set_exception(error)
     finally:
-        for stream in (sys.stderr, stderr):
+        signal.pthread_sigmask(signal.SIG_SETMASK, was)
+        os.close(its)
+
+
+def _in_child(start: JobStart, lines: int, errors: int) -> NoReturn:
+    """Carry the job out, without anything that is the worker's: its files, its queue and its event loop.
+
+    Their objects stay as they are, since the frames below this one are never left.
+    """
+    code = 1
+    try:
+        asyncio._set_running_loop(None)
+        signal.set_wakeup_fd(-1)
+        os.setsid()  # the end of the worker's terminal is none of its business
+        worker = os.dup(2)
+        with Path(os.devnull).open("rb") as nothing:
+            for number, fd in enumerate((nothing.fileno(), lines, errors)):
+                os.dup2(fd, number)
+        keep = {0, 1, 2, worker} | ({start.place[1]} if start.place is not None else set())
+        for fd in {int(name) for name in os.listdir("/dev/fd")} - keep:  # noqa: PTH208
             with suppress(OSError):
-                stream.flush()
+                os.close(fd)
+        with open(worker, "w", encoding=sys.stderr.encoding, errors="replace") as stderr:  # noqa: PTH123
+            code = serve(start, stderr)
+        sys.stderr.flush()
+    finally:
+        os._exit(code)

@@ -11,7 +11,7 @@ import click
 
 from seqsup.cli.arguments import log_options, queue_option, whole
 from seqsup.cli.carry_out import Carrier, LentTurn
-from seqsup.cli.job_starter import Starter
+from seqsup.cli.job_starter import prepare
 from seqsup.host.slim_asyncio import asyncio
 from seqsup.model.enums import Halt
 from seqsup.policy.window import Window
@@ -62,17 +62,12 @@ def work(
     """
     must_be_outside()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until they are heard
-    starter = Starter()
-    try:
-        with closing(open_queue(url)) as queue:
-            worker = _Worker(name or default_name(), queue, starter, as_json=log_format == "json")
-            return asyncio.run(
-                worker.serve(
-                    slots=slots, until_empty=until_empty, window=window, log_level=log_level and log_level.upper()
-                )
-            )
-    finally:
-        starter.close()
+    prepare()
+    with closing(open_queue(url)) as queue:
+        worker = _Worker(name or default_name(), queue, as_json=log_format == "json")
+        return asyncio.run(
+            worker.serve(slots=slots, until_empty=until_empty, window=window, log_level=log_level and log_level.upper())
+        )
 
 
 def default_name() -> str:
@@ -81,17 +76,15 @@ def default_name() -> str:
 
 
 class _Worker:
-    def __init__(self, name: str, queue: Queue, starter: Starter, *, as_json: bool) -> None:
-        self._name, self._queue, self._starter, self._as_json = name, queue, starter, as_json
+    def __init__(self, name: str, queue: Queue, *, as_json: bool) -> None:
+        self._name, self._queue, self._as_json = name, queue, as_json
         self._stop = StopRequest()
 
     async def serve(self, *, slots: int, until_empty: bool, window: Window | None, log_level: str | None) -> int:
         """Take jobs until the end, and return the exit code."""
         self._listen()
         turn = LentTurn(self._name) if slots > 1 else None
-        carrier = Carrier(
-            self._starter, self._stop, self._say, turn, log_level=log_level, log_json=self._as_json
-        )  # fmt: skip
+        carrier = Carrier(self._stop, self._say, turn, log_level=log_level, log_json=self._as_json)
         several = f", {slots} at a time" if slots > 1 else ""
         between = f", between {window}" if window is not None else ""
         self._say(f"worker {self._name} takes jobs{several}{between} (queue: {self._queue.address})", "worker_started")
