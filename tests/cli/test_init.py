@@ -180,6 +180,23 @@ def test_a_timer_is_printed_that_systemd_takes(seqsup: Cli, tmp_path: Path) -> N
     assert [line for line in asked.stderr.splitlines() if "seqsup" in line] == []
 
 
+def test_a_unit_of_a_worker_is_printed_that_systemd_takes(seqsup: Cli, tmp_path: Path) -> None:
+    printed = seqsup("init", "--unit", "worker", env={"SEQSUP_QUEUE": "postgresql://queue.example/jobs"})
+    assert printed.code == 0, printed.stderr
+    assert re.search(r"^ExecStart=.*seqsup work$", printed.stdout, re.M)
+    assert "\nEnvironment=SEQSUP_QUEUE=postgresql://queue.example/jobs\n" in printed.stdout
+    assert f"\nEnvironment=SEQSUP_STATE_DIR={os.environ['SEQSUP_STATE_DIR']}\n" in printed.stdout
+    assert "init --unit worker > " in printed.stdout
+    assert seqsup("init", "agents.toml", "--unit", "worker").code == 2
+    assert seqsup("init", "--unit", "other").code == 2
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd-analyze to ask")
+    unit = tmp_path / "seqsup-worker.service"
+    unit.write_text(printed.stdout)
+    asked = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    assert str(unit) not in asked.stderr, asked.stderr
+
+
 def test_units_that_log_memory_are_printed_and_work(seqsup: Cli, tmp_path: Path) -> None:
     odd = tmp_path / "100% a b"
     odd.mkdir()

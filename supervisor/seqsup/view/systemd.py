@@ -1,4 +1,4 @@
-"""A profile as a unit of systemd's, which gives seqsup a cgroup of its own. Pure text."""
+"""A profile, or a worker, as a unit of systemd's, which gives seqsup a cgroup of its own. Pure text."""
 
 import shlex
 from pathlib import PurePath
@@ -9,50 +9,66 @@ from seqsup.model.plan import Plan
 from seqsup.policy.watch import KILL_DEADLINE
 from seqsup.units import GIB, write_size
 
-_TERMED = 143  # what seqsup exits with after SIGTERM: a stop that was asked for, no failure
+_INTERRUPTED, _TERMED = 130, 143  # exit codes after SIGINT and SIGTERM: a stop that was asked for, no failure
 _SPARE = 15.0  # seconds, for the last sweep and the journal
+_WORKER = "seqsup-worker.service"
+_WORKER_STOP = 120.0  # seconds, for the grace period and the drain of any job's agent
+_GROUP = """\
+# A group of its own, with limits for each agent; seqsup itself stays outside of them.
+Delegate=yes
+DelegateSubgroup=supervisor
+# The kernel killed an agent: seqsup reports it and continues.
+OOMPolicy=continue"""
 
 
 class Service(Struct, frozen=True, kw_only=True):
     command: tuple[str, ...]  # what starts seqsup
-    profile: str
+    profile: str = ""
     variables: dict[str, str]  # that it needs as they are here
-    log: str  # where a timer writes memory
+    log: str = ""  # where a timer writes memory
     system: bool  # the system's manager, else the user's
 
 
 def write(service: Service, plan: Plan) -> str:
     """The unit's text, with how to enable it."""
     name = f"seqsup-{plan.name}.service"
-    control = "systemctl" if service.system else "systemctl --user"
-    linger = "" if service.system else "# To run while nobody is logged in:  loginctl enable-linger\n"
-    online = "Wants=network-online.target\nAfter=network-online.target\n" if service.system else ""
     last = max((step.timeouts.grace + step.drain.timeout for step in plan.steps), default=0.0)
     return f"""\
 # Save:    {_saving(service, "--systemd", name)}
-# Enable:  {control} daemon-reload && {control} enable --now {name}
-{linger}
-[Unit]
-Description=seqsup: the agents of {_plain(plan.name)}, one at a time
-{online}
+{_head(service, name, f"the agents of {_plain(plan.name)}, one at a time")}
 [Service]
 Type=exec
 ExecStart={" ".join(map(_quoted, (*service.command, "start", service.profile)))}
 WorkingDirectory={_plain(str(PurePath(service.profile).parent))}
 {_environment(service)}
-# A group of its own, with limits for each agent; seqsup itself stays outside of them.
-Delegate=yes
-DelegateSubgroup=supervisor
-# The kernel killed an agent: seqsup reports it and continues.
-OOMPolicy=continue
+{_GROUP}
 # TERM is for seqsup alone: it stops the agent with its grace, and drains. What is left after that is killed.
 KillMode=mixed
 TimeoutStopSec={last + KILL_DEADLINE + _SPARE:.0f}
 SuccessExitStatus={_TERMED}
+{_tail(service)}"""
 
-[Install]
-WantedBy={"multi-user" if service.system else "default"}.target
-"""
+
+def write_worker(service: Service) -> str:
+    """The text of a unit that carries jobs of the queue out, with how to enable it."""
+    control = "systemctl" if service.system else "systemctl --user"
+    return f"""\
+# Save:    {_saving(service, "--unit worker", _WORKER)}
+{_head(service, _WORKER, "a worker of the queue")}
+[Service]
+Type=exec
+ExecStart={" ".join(map(_quoted, (*service.command, "work")))}
+{_environment(service)}
+{_GROUP}
+# Stop: INT asks for an end after the running agent, and TERM for one now, with its grace. The job is resumed at the
+# next start. To wait for the agent:  {control} kill --kill-whom=main {_WORKER}
+ExecStop=/bin/kill -INT $MAINPID
+KillMode=mixed
+TimeoutStopSec={_WORKER_STOP:.0f}
+SuccessExitStatus={_INTERRUPTED} {_TERMED}
+Restart=on-failure
+RestartSec=5
+{_tail(service)}"""
 
 
 def timer(service: Service, plan: Plan) -> str:
@@ -118,6 +134,25 @@ WantedBy=timers.target
 """
 
 
+def _head(service: Service, name: str, what: str) -> str:
+    control = "systemctl" if service.system else "systemctl --user"
+    linger = "" if service.system else "# To run while nobody is logged in:  loginctl enable-linger\n"
+    online = "Wants=network-online.target\nAfter=network-online.target\n" if service.system else ""
+    return f"""\
+# Enable:  {control} daemon-reload && {control} enable --now {name}
+{linger}
+[Unit]
+Description=seqsup: {what}
+{online}"""
+
+
+def _tail(service: Service) -> str:
+    return f"""
+[Install]
+WantedBy={"multi-user" if service.system else "default"}.target
+"""
+
+
 def _watch(service: Service, plan: Plan) -> tuple[str, ...]:
     """Return the command that logs memory, with the threshold as its last word."""
     largest = max((step.limits.soft or step.limits.hard or 0 for step in plan.steps), default=0)
@@ -135,7 +170,8 @@ def _enabling(service: Service, timer: str) -> str:
 
 def _saving(service: Service, options: str, name: str) -> str:
     """The command that puts a text of ours where systemd finds it."""
-    words = shlex.join((*service.command, "init", service.profile, *options.split()))
+    profile = (service.profile,) if service.profile else ()
+    words = shlex.join((*service.command, "init", *profile, *options.split()))
     if service.system:
         return f"{words} > /etc/systemd/system/{name}"
     return f"mkdir -p ~/.config/systemd/user && {words} > ~/.config/systemd/user/{name}"

@@ -58,6 +58,11 @@ _LARGEST = 4 * GIB
 @click.option(
     "--memory", is_flag=True, help="With --systemd and --timer: print units that log memory every five minutes."
 )
+@click.option(
+    "--unit",
+    type=click.Choice(["worker"]),
+    help="Print a systemd unit for `seqsup work` instead, with the commands to enable it.",
+)
 def init(
     profile: str | None,
     preset: str | None,
@@ -67,12 +72,18 @@ def init(
     systemd: bool,
     timer: bool,
     memory: bool,
+    unit: str | None,
 ) -> None:
     """Write a profile for the CLI that is found on this machine, with comments, to PROFILE (agents.toml).
 
     It also writes seqsup.schema.json, by which editors check the profile. In a terminal it asks for what was not given.
     It overwrites nothing without --force.
     """
+    if unit is not None:
+        if profile or preset or prompts or example is not None or force or systemd or timer or memory:
+            raise click.UsageError("--unit takes no profile and no other option")
+        click.echo(_worker(), nl=False)
+        return
     if example is not None:
         if preset or prompts or force or systemd or timer or memory:
             raise click.UsageError("--example takes no other option")
@@ -199,24 +210,17 @@ def _write_schema(path: Path) -> str:
 def _unit(profile: str, with_unit: bool, with_timer: bool, of_memory: bool) -> str:
     from seqsup.cli.load_plan import load
     from seqsup.cli.read_profile import read, state_dir_of
-    from seqsup.host.installation import without_seqsup
     from seqsup.plan.objections import NoTask
     from seqsup.plan.select import Choice
     from seqsup.view.systemd import Service, memory_timer, timer, write, write_memory
 
-    path = without_seqsup(os.environ.get("PATH", os.defpath))
-    own = shutil.which("seqsup", path=path)
     try:
         plan = load(profile, Choice())
     except NoTask as error:
         raise SeqsupError(f"{error.complaints[0].message}: a unit gives no task; write it into {profile}") from None
-    command = (own,) if own is not None else (sys.executable, "-m", "seqsup")
     assert plan.profile is not None
     folder = state_dir_of(read(profile)) if of_memory else state_dir()  # mem is not given the profile
-    variables = {"PATH": path}
-    given = os.environ.get("SEQSUP_STATE_DIR") or os.environ.get("XDG_STATE_HOME")
-    if given or folder != state_dir():  # otherwise the unit's runs are in another queue
-        variables["SEQSUP_STATE_DIR"] = str(folder)
+    command, variables = _own_command(folder)
     service = Service(
         command=command, profile=plan.profile, variables=variables, system=os.geteuid() == 0,
         log=str(folder / "memory.ndjson"),
@@ -225,3 +229,26 @@ def _unit(profile: str, with_unit: bool, with_timer: bool, of_memory: bool) -> s
     texts = [unit(service, plan)] if with_unit else []
     texts += [its_timer(service, plan)] if with_timer else []
     return "\n".join(texts)
+
+
+def _worker() -> str:
+    from seqsup.queue.address import VARIABLE
+    from seqsup.view.systemd import Service, write_worker
+
+    command, variables = _own_command(state_dir())
+    if queue := os.environ.get(VARIABLE):
+        variables[VARIABLE] = queue
+    return write_worker(Service(command=command, variables=variables, system=os.geteuid() == 0))
+
+
+def _own_command(folder: Path) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return what starts seqsup from a unit, and the variables that it needs for this state folder."""
+    from seqsup.host.installation import without_seqsup
+
+    path = without_seqsup(os.environ.get("PATH", os.defpath))
+    own = shutil.which("seqsup", path=path)
+    variables = {"PATH": path}
+    given = os.environ.get("SEQSUP_STATE_DIR") or os.environ.get("XDG_STATE_HOME")
+    if given or folder != state_dir():  # otherwise the unit's runs are in another queue
+        variables["SEQSUP_STATE_DIR"] = str(folder)
+    return (own,) if own is not None else (sys.executable, "-m", "seqsup"), variables
