@@ -36,7 +36,7 @@ def test_second_worker_of_a_name_is_refused(seqsup: Seqsup, seqsup_started: Seqs
     wait_for(lambda: "worker night takes jobs" in first.stderr)
     refused = seqsup("work", "--name", "night")
     assert refused.code == 3
-    assert "a worker named night is running already" in refused.stderr
+    assert refused.stderr.startswith("seqsup: a worker named night already runs")
     assert seqsup("work", "--name", "day", "--until-empty").code == 0
     first.process.kill()
     first.process.wait()

@@ -10,6 +10,7 @@ import msgspec
 from seqsup.cli.job_process import JobStart, Line
 from seqsup.cli.job_starter import Child, start_job
 from seqsup.host.slim_asyncio import asyncio
+from seqsup.host.wake import Wake
 from seqsup.model.enums import Halt
 from seqsup.queue.jobs import JobResult, Taken, job_label
 from seqsup.queue.store import Lease, Unfinished
@@ -34,18 +35,17 @@ class LentTurn:
         self._worker = worker
         self._ticket: Ticket | None = None
         self._users = 0
-        self._free = asyncio.Event()
+        self._wake = Wake()
 
     async def enter(self, stop: StopRequest) -> tuple[int, int] | None:
         """Return the place of the next run; None: a stop was requested first."""
+        wake = self._wake.branch()
         while self._ticket is not None and self._ticket.awaited():
             if stop.halt:
                 return None
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._free.wait(), _LOOK)
+            await wake.wait(_LOOK)
         if self._ticket is None:
             self._ticket = queue_up(introduced(f"worker {self._worker}"))
-            self._free.clear()
         self._users += 1
         return self._ticket.pass_on()
 
@@ -54,7 +54,7 @@ class LentTurn:
         if not self._users and self._ticket is not None:
             self._ticket.leave()
             self._ticket = None
-            self._free.set()
+            self._wake.poke()
 
 
 class Carrier:

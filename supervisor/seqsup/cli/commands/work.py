@@ -87,10 +87,14 @@ class _Worker:
         carrier = Carrier(self._stop, self._say, turn, log_level=log_level, log_json=self._as_json)
         several = f", {slots} at a time" if slots > 1 else ""
         between = f", between {window}" if window is not None else ""
-        self._say(f"worker {self._name} takes jobs{several}{between} (queue: {self._queue.address})", "worker_started")
-        await self._queue.serve(
-            self._name, carrier, slots=slots, until_empty=until_empty, open_now=_open(window), stop=self._stop
-        )
+        takes = f"worker {self._name} takes jobs{several}{between} (queue: {self._queue.address})"
+        told = asyncio.get_running_loop().call_soon(self._say, takes, "worker_started")  # once the queue has let it in
+        try:
+            await self._queue.serve(
+                self._name, carrier, slots=slots, until_empty=until_empty, open_now=_open(window), stop=self._stop
+            )
+        finally:
+            told.cancel()
         if self._stop.signal is not None:
             return 128 + self._stop.signal
         return 1 if until_empty and carrier.failed else 0
