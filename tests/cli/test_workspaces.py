@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from helpers.command_line import Result
-from helpers.profiles import shell
-from helpers.repositories import git, profile, repository
+from helpers.profiles import shell, write
+from helpers.repositories import branches, commit, git, profile, repository
 
 Seqsup = Callable[..., Result]
 
@@ -113,3 +113,19 @@ def test_plan_shows_no_password(seqsup: Seqsup, shop: Path) -> None:
     assert told.code == 2
     assert "https://127.0.0.1:1/x.git: cannot be reached" in told.stderr
     assert "hunter2" not in told.stderr
+
+
+def test_job_works_in_the_repository_that_its_order_names(seqsup: Seqsup, shop: Path, tmp_path: Path) -> None:
+    git(tmp_path, "clone", "--quiet", "--bare", shop, "server.git")
+    night = write(tmp_path, shell("a", commit()))
+    assert seqsup("add", "--workspace", "shop", night).stdout == "#1\n"
+    assert seqsup("add", "--workspace", f"file://{tmp_path}/server.git@main", "--", "sh", "-c", commit()).code == 0
+    assert seqsup("add", "--workspace", "shop@nowhere", night).code == 2
+    elsewhere = seqsup("add", "--queue", "postgresql://nowhere/x", "--workspace", ".", night)
+    assert "the repository . is a folder of this machine" in elsewhere.stderr
+    assert seqsup("work", "--until-empty").code == 0
+    assert branches(shop) == {"seqsup/r1/a": 1}
+    assert branches(tmp_path / "server.git") == {"seqsup/r2/sh": 1}
+    queue = seqsup("queue").stdout
+    assert "a: branch seqsup/r1/a, 1 commit; git merge seqsup/r1/a" in queue
+    assert "sh: branch seqsup/r2/sh, 1 commit, pushed;" in queue

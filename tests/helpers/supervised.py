@@ -26,7 +26,7 @@ from seqsup.model.profile import Retry, Success, Timeouts
 from seqsup.model.reason import Reason
 from seqsup.runner.attempt import Ended, attempt
 from seqsup.runner.context import RunContext
-from seqsup.runner.place import AttemptPaths, Place
+from seqsup.runner.place import AttemptPaths, AttemptPlace
 from seqsup.runner.stop_request import StopRequest
 from seqsup.units import MIB
 
@@ -134,7 +134,7 @@ def tried(
         paths = AttemptPaths(run, folder, f"{step.name}/1", ledger, marks(secrets.token_hex(8), run, f"{step.name}/1"))
         context = RunContext(reaper, Host(), wake, stop_request, emit)
         try:
-            return await attempt(step, 1, heap, Place(step, 1, paths, context), context)
+            return await attempt(step, 1, heap, AttemptPlace(step, 1, paths, context), context)
         finally:
             context.host.close()
             context.sockets.close()

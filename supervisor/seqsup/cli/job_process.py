@@ -28,6 +28,7 @@ from seqsup.model.process import Observation
 from seqsup.model.profile import Profile
 from seqsup.model.run_view import AgentState, RunView
 from seqsup.plan.preset_files import presets_for
+from seqsup.plan.repositories import with_order
 from seqsup.policy.passed_on import seen
 from seqsup.profile.parse import parse
 from seqsup.queue.jobs import JobResult, Order, Taken
@@ -44,6 +45,7 @@ from seqsup.text import named
 from seqsup.units import format_size
 from seqsup.view.log import Log
 from seqsup.view.nonblocking import NonblockingWriter
+from seqsup.view.summary import branches
 
 JOBS = "jobs"  # in the state folder: folders of jobs that were added on another machine
 _NOTES = 2.0  # seconds between two notes
@@ -190,7 +192,7 @@ class _JobProcess:
 
     def _plan(self, order: Order, profile: Profile | None, found: Found | None) -> Plan:
         if profile is None:
-            return for_command(order.command, **asdict(order.options))
+            return for_command(order.command, workspace=order.workspace, **asdict(order.options))
         choice = choice_of(order)
         if found is not None:
             view = found.view()
@@ -230,7 +232,10 @@ class _JobProcess:
         view.exit_code = code
         own = seen(view)
         assert own is not None
-        result = JobResult(exit_code=own, run=found.label, why=_why(view) if own else "", seconds=view.seconds)
+        result = JobResult(
+            exit_code=own, run=found.label, why=_why(view) if own else "", seconds=view.seconds,
+            branches=tuple(branches(view)),
+        )  # fmt: skip
         return Line(result=result, stopped=code > 128)
 
 
@@ -256,7 +261,8 @@ def _profile(order: Order) -> Profile | None:
     if order.profile is None:
         return None
     path = order.path or str(Path(order.folder) / "profile.toml")
-    return parse(order.profile, path, presets_for(straight(Path(path)).parent))
+    profile = parse(order.profile, path, presets_for(straight(Path(path)).parent))
+    return with_order(profile, order.workspace)
 
 
 def _why(view: RunView) -> str:

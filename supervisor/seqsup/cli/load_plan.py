@@ -19,6 +19,7 @@ from seqsup.plan.homes import with_homes
 from seqsup.plan.make import make
 from seqsup.plan.objections import with_objections
 from seqsup.plan.preset_files import presets_for
+from seqsup.plan.repositories import with_order
 from seqsup.plan.select import Choice
 from seqsup.plan.survey import Survey, gather
 from seqsup.profile.complaint import Complaint, ProfileError
@@ -60,14 +61,16 @@ def plan_of(profile: Profile, folder: Path, choice: Choice) -> Plan:
     return _plan(with_homes(profile), folder, choice)
 
 
-def for_command(command: Iterable[str], **options: Any) -> Plan:
-    """Return the plan of one command, or with a preset of one prompt in several words, run where we are.
+def for_command(command: Iterable[str], *, workspace: str | None = None, **options: Any) -> Plan:
+    """Return the plan of one command, or with a preset of one prompt in several words, run where we are, or in a
+    workspace of the repository GIT[@REF].
 
     `options` are those of `command_profile`.
     """
     typed = list(command)
     with _as_typed(typed):
-        return _plan(command_profile(typed, **options), straight(Path()), Choice(any_task=True))
+        profile = with_order(command_profile(typed, **options), workspace)
+        return _plan(profile, straight(Path()), Choice(any_task=True))
 
 
 def command_profile(

@@ -17,6 +17,7 @@ from seqsup.host.trust import user_name
 from seqsup.model.profile import Profile
 from seqsup.plan.expand import expand, is_copy
 from seqsup.plan.objections import refuse_no_task
+from seqsup.plan.repositories import must_be_everywhere, with_order
 from seqsup.plan.select import Choice, select
 from seqsup.profile.complaint import ProfileError
 from seqsup.profile.order import in_order
@@ -56,14 +57,16 @@ def of_profile(path: str, wanted: Wanted, *, task: str, only: tuple[str, ...], s
     """
     choice = Choice(task=task, only=only)
     try:
-        profile = read(path)
+        profile = with_order(read(path), wanted.workspace)
     except ProfileError:
         load(path, choice)  # says also what this machine lacks
         raise
     folder = straight(Path(path)).parent
     order = order_of(profile, task=task, only=only, workspace=wanted.workspace)
     job = wanted.job(profile.name, order)
-    if not wanted.fleet:
+    if wanted.fleet:
+        must_be_everywhere(profile)
+    else:
         plan_of(profile, folder, choice)
     if spread:
         from seqsup.plan.items import find_items
@@ -97,9 +100,9 @@ def of_command(words: Sequence[str], wanted: Wanted, options: CommandOptions) ->
     """Return the job of a command, or with a preset of a prompt in several words."""
     given: dict[str, Any] = {name: getattr(options, name) for name in CommandOptions.__struct_fields__}
     if wanted.fleet:
-        command_profile(words, **given)
+        must_be_everywhere(with_order(command_profile(words, **given), wanted.workspace))
     else:
-        for_command(words, **given)
+        for_command(words, workspace=wanted.workspace, **given)
     order = Order(
         folder=str(straight(Path())), command=tuple(words), options=options, workspace=wanted.workspace,
         origin=machine_id(),

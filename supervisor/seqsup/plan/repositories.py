@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 from msgspec.structs import replace
 
+from seqsup.errors import SeqsupError
 from seqsup.host.git import PATIENCE, GitError, GitPlace, GitRepository, ask, request
 from seqsup.host.trust import exposure
 from seqsup.model.kinds import KeyPath
@@ -13,8 +14,8 @@ from seqsup.model.plan import Account, WorkspaceRules
 from seqsup.model.profile import Profile, WorkspaceTable
 from seqsup.plan.expand import ExpandedAgent
 from seqsup.plan.select import Selection
-from seqsup.policy.workspaces import inside, order, repository, unseen, without_password
-from seqsup.text import named
+from seqsup.policy.workspaces import inside, is_ref, order, repository, unseen, without_password
+from seqsup.text import named, shown
 
 _NAMED = 3  # agents of which the same is noted
 
@@ -108,7 +109,34 @@ def _blind(agents: Iterable[ExpandedAgent]) -> Iterator[str]:
     return (agent.name for agent in agents if agent.table.needs)
 
 
-def with_order(profile: Profile, text: str) -> Profile:
-    """Return the profile with the workspace that an order names, GIT[@REF], in place of its own repository."""
+def with_order(profile: Profile, text: str | None) -> Profile:
+    """Return the profile with the repository that an order names, GIT[@REF], in place of its own. SeqsupError: it names
+    none. If only the order asks for a workspace, work is pushed to an address: no one looks for it on the worker.
+    """
+    if text is None:
+        return profile
     git, ref = order(text)
-    return replace(profile, workspace=replace(profile.workspace or WorkspaceTable(), git=git, ref=ref))
+    if not git.strip() or git.startswith("-") or (ref is not None and not is_ref(ref)):
+        raise SeqsupError(f"--workspace {shown(text)}: expected GIT[@REF], such as https://example.org/shop.git@main")
+    given = WorkspaceTable(git=git, ref=ref)
+    if profile.workspace is not None:
+        return replace(profile, workspace=replace(profile.workspace, git=git, ref=ref))
+    return replace(profile, workspace=replace(given, push=given.remote))
+
+
+def as_seen_from(folder: str, text: str) -> str:
+    """Return GIT[@REF] with an absolute path, if it names a folder as it is typed in this one."""
+    git, ref = order(text)
+    if WorkspaceTable(git=git).remote or not git:
+        return text
+    return str(PurePosixPath(folder, git)) + (f"@{ref}" if ref is not None else "")
+
+
+def must_be_everywhere(profile: Profile) -> None:
+    """SeqsupError: another machine does not have the repository that a job names."""
+    given = profile.workspace
+    if given is not None and not given.remote and not given.git.startswith("/"):
+        raise SeqsupError(
+            f"the repository {given.git} is a folder of this machine, and another may carry the job out: name an"
+            " address in workspace.git or --workspace, such as https://example.org/shop.git"
+        )

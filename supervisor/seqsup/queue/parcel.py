@@ -92,9 +92,9 @@ class _Packer:
         if self._order.items is not None:  # the worker looks for no others
             return {name: item for name, item in self._order.items.items() if is_copy(name, table.name)}
         if each.glob is not None:
-            if self._takes(table) and self._order.workspace is None:
+            if self._takes(table):
                 told = "another machine does not have the files of this one"
-                self._wrong[*at, "glob"] = f"{told}\nuse --spread, which lists them now, or --workspace"
+                self._wrong[*at, "glob"] = f"{told}\nuse --spread, which lists them now"
             return {}
         items = each.items
         if each.lines is not None:

@@ -24,7 +24,7 @@ from seqsup.runner.companions import Companions
 from seqsup.runner.context import RunContext
 from seqsup.runner.drain import Drainer
 from seqsup.runner.inputs import Inputs
-from seqsup.runner.place import AttemptPaths, Place
+from seqsup.runner.place import AttemptPaths, AttemptPlace
 from seqsup.runner.spending import Spending
 from seqsup.runner.timed_wait import TimedWait
 from seqsup.runner.workspaces import Workspaces
@@ -141,7 +141,7 @@ class Agent:
         number, self._next = self._next, self._next + 1
         step = self._spending.within(replace(self.step, node=None) if self._bare else self.step)
         try:
-            place = Place(step, number, self._inputs.paths(step, str(number), self.lane), self._context)
+            place = AttemptPlace(step, number, self._inputs.paths(step, str(number), self.lane), self._context)
             step = self._workspaces.within(self._inputs.filled_in(step, place.paths))
             chosen = conversation.choose(step, self._view)
             step = conversation.within(step, chosen, self._view, place.paths)

@@ -17,7 +17,7 @@ from seqsup.policy import retry
 from seqsup.policy.sessions import NONE_CHOSEN, ChosenSession
 from seqsup.runner.context import RunContext
 from seqsup.runner.execution import execute
-from seqsup.runner.place import Place
+from seqsup.runner.place import AttemptPlace
 from seqsup.runner.success import checked
 
 
@@ -33,7 +33,7 @@ class Ended(Struct, frozen=True):
 
 
 async def attempt(
-    step: Step, number: int, heap: int | None, place: Place, context: RunContext,
+    step: Step, number: int, heap: int | None, place: AttemptPlace, context: RunContext,
     companions_used: int | None = None, failed_beside: Callable[[float], str] = lambda _: "",
     chosen: ChosenSession = NONE_CHOSEN, ready: Callable[[], Awaitable[Outcome | None]] | None = None,
 ) -> Ended:  # fmt: skip

@@ -22,7 +22,7 @@ from seqsup.node.forensics import Known, examine, finding, leak, text
 from seqsup.policy import classify
 from seqsup.policy.sessions import is_lost
 from seqsup.runner.context import RunContext
-from seqsup.runner.place import Place
+from seqsup.runner.place import AttemptPlace
 from seqsup.state.run_folder import ANSWER, FORENSICS, STDERR, STDOUT, write_private
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ _SHORT = 1.0  # seconds: between two looks of a longer attempt may be as many
 class Ending:
     """Construct it before the attempt starts: kills by the kernel are counted from then on."""
 
-    def __init__(self, step: Step, number: int, options: tuple[str, ...], place: Place, context: RunContext) -> None:
+    def __init__(
+        self, step: Step, number: int, options: tuple[str, ...], place: AttemptPlace, context: RunContext
+    ) -> None:
         """`options` are ours in NODE_OPTIONS."""
         self._step, self._number, self._options = step, number, options
         self._place, self._context = place, context

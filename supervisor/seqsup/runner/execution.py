@@ -22,7 +22,7 @@ from seqsup.runner.context import RunContext
 from seqsup.runner.ending import Ending
 from seqsup.runner.launch import Launch, lead_node, must_be_program, refusal, until_forked
 from seqsup.runner.node_watch import NodeWatch
-from seqsup.runner.place import Place
+from seqsup.runner.place import AttemptPlace
 from seqsup.runner.watch import Watcher
 from seqsup.state.output import open_stdin
 
@@ -35,7 +35,7 @@ class Executed(NamedTuple):
 
 
 async def execute(
-    step: Step, number: int, heap: int | None, place: Place, context: RunContext, env: dict[str, str],
+    step: Step, number: int, heap: int | None, place: AttemptPlace, context: RunContext, env: dict[str, str],
     options: tuple[str, ...] = (), chosen: ChosenSession = NONE_CHOSEN,
 ) -> Executed:  # fmt: skip
     """Run the step's command to its end. `heap` is V8's limit in bytes, `options` are ours in NODE_OPTIONS.
@@ -74,7 +74,7 @@ async def execute(
             tree.close()
 
 
-async def _start(step: Step, place: Place, context: RunContext, env: dict[str, str]) -> Tree:
+async def _start(step: Step, place: AttemptPlace, context: RunContext, env: dict[str, str]) -> Tree:
     launch = Launch(
         command=step.command, cwd=step.cwd, env=env, account=step.account, rlimits=step.rlimits,
         group=place.group(), oom_score_adj=AFTER_TOOLS if step.ends_tools_first else FIRST_VICTIM,

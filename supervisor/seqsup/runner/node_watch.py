@@ -9,14 +9,14 @@ from seqsup.model.plan import Step
 from seqsup.model.process import Collection, Heap, Sample
 from seqsup.node.forensics import Known, above, no_room
 from seqsup.runner.context import RunContext
-from seqsup.runner.place import Place
+from seqsup.runner.place import AttemptPlace
 
 if TYPE_CHECKING:  # a run on a machine without Node has no use for it
     from seqsup.node.telemetry import Telemetry
 
 
 class NodeWatch:
-    def __init__(self, step: Step, number: int, heap: int | None, place: Place, context: RunContext) -> None:
+    def __init__(self, step: Step, number: int, heap: int | None, place: AttemptPlace, context: RunContext) -> None:
         """`heap` is the limit in bytes that V8 was given. Without telemetry all answers are empty."""
         self._step, self._heap, self._context = step, heap, context
         self._folder = place.paths.folder

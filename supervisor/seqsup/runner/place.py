@@ -46,7 +46,7 @@ class AttemptPaths(Struct, frozen=True):
         return self.folder / NOTICES
 
 
-class Place:
+class AttemptPlace:
     """Files, group and line of one attempt."""
 
     def __init__(self, step: Step, number: int, paths: AttemptPaths, context: RunContext) -> None:

@@ -12,7 +12,7 @@ from seqsup.model.profile import Success
 from seqsup.model.reason import Reason
 from seqsup.runner.context import RunContext
 from seqsup.runner.execution import execute
-from seqsup.runner.place import AttemptPaths, Place
+from seqsup.runner.place import AttemptPaths, AttemptPlace
 from seqsup.units import format_duration
 
 _CHECK_DEADLINE = 300.0  # seconds for success.command
@@ -76,5 +76,5 @@ async def _commanded(
         context, keeper=context.keeper and context.keeper.another(), emit=lambda _: None,
         observe=lambda seen: context.observe(replace(seen, agent=step.name)),
     )  # fmt: skip
-    place = Place(check, number, replace(paths, folder=paths.folder / name), quiet)
+    place = AttemptPlace(check, number, replace(paths, folder=paths.folder / name), quiet)
     return (await execute(check, number, None, place, quiet, env)).outcome

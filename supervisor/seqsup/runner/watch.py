@@ -23,7 +23,7 @@ from seqsup.runner.context import RunContext
 from seqsup.runner.ending import Ending
 from seqsup.runner.node_watch import NodeWatch
 from seqsup.runner.output_watch import OutputWatch
-from seqsup.runner.place import Place
+from seqsup.runner.place import AttemptPlace
 from seqsup.runner.punctuality import Punctuality
 from seqsup.runner.stream_watch import StreamWatch
 
@@ -47,7 +47,7 @@ class Seen(Struct, frozen=True, kw_only=True):
 
 class Watcher:
     def __init__(
-        self, step: Step, number: int, place: Place, context: RunContext, node: NodeWatch, ending: Ending,
+        self, step: Step, number: int, place: AttemptPlace, context: RunContext, node: NodeWatch, ending: Ending,
         chosen: ChosenSession,
     ) -> None:  # fmt: skip
         self._step, self._number, self._place, self._context = step, number, place, context

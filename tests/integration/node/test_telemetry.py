@@ -41,7 +41,7 @@ from seqsup.node.heap_limits import overridden
 from seqsup.node.reports import clean
 from seqsup.node.sockets import Sockets
 from seqsup.node.telemetry import Telemetry
-from seqsup.runner.place import Place
+from seqsup.runner.place import AttemptPlace
 from seqsup.runner.watch import Watcher
 from seqsup.state.output import Output
 from seqsup.units import GIB, MIB
@@ -150,7 +150,7 @@ def test_state_of_an_attempt_is_dropped_with_it_and_waits_for_no_gc(node: Path, 
     finally:
         gc.enable()
     assert ended.reason is Reason.COMPLETED, ended.outcome.why
-    assert left.isdisjoint({Watcher, Channel, Output, Place, Telemetry, Tree})
+    assert left.isdisjoint({Watcher, Channel, Output, AttemptPlace, Telemetry, Tree})
 
 
 def server_leak(node: Path, folder: Path, kind: str) -> None:

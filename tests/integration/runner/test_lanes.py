@@ -32,7 +32,7 @@ from seqsup.model.reason import Reason
 from seqsup.runner.admission import Admission
 from seqsup.runner.attempt import Ended, attempt
 from seqsup.runner.context import RunContext
-from seqsup.runner.place import AttemptPaths, Place
+from seqsup.runner.place import AttemptPaths, AttemptPlace
 from seqsup.state.journal import Journal
 from seqsup.units import MIB
 
@@ -115,7 +115,7 @@ def test_below_the_hosts_floor_the_largest_is_stopped_and_the_other_lives(tmp_pa
             await admission.admit(wanted, own, Halt.NOW, first=True)
             paths = AttemptPaths(tmp_path, tmp_path / name, name, ledger, marks("c" * 16, tmp_path, name))
             try:
-                return await attempt(wanted, 1, None, Place(wanted, 1, paths, own), own)
+                return await attempt(wanted, 1, None, AttemptPlace(wanted, 1, paths, own), own)
             finally:
                 (tmp_path / "over").touch()
                 admission.let_go(name)

@@ -1,6 +1,7 @@
 """`seqsup add`: a profile, a command or a prompt into the queue."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,9 +11,11 @@ from seqsup.cli.arguments import command_options, job, queue_option, text, to_co
 from seqsup.cli.new_jobs import Made, Wanted, of_command, of_profile
 from seqsup.cli.output import notice
 from seqsup.cli.read_profile import profile_path
+from seqsup.plan.repositories import as_seen_from
 from seqsup.queue.address import EMBEDDED, open_queue, selected
 from seqsup.queue.jobs import HIGHEST, LOWEST, CommandOptions, JobState, job_label
 from seqsup.queue.table import NO_WORKER, PAUSED, sentence
+from seqsup.state.run_folder import straight
 
 _COMMAND = "command"  # in the context: what follows `--`
 _LISTED = 8  # jobs of which stderr says what they wait for
@@ -69,6 +72,8 @@ def add(
     command: tuple[str, ...] | None = context.meta.get(_COMMAND)
     wanted = CommandOptions(**options)
     address = selected(url)
+    if workspace is not None and address == EMBEDDED:
+        workspace = as_seen_from(str(straight(Path())), workspace)
     common = Wanted(
         fleet=address != EMBEDDED, workspace=workspace, priority=priority, not_before=at,
         after=tuple(dict.fromkeys(after)),
