@@ -72,6 +72,7 @@ class GitRenewed(Struct, frozen=True, kw_only=True):
 class GitEnded(Struct, frozen=True, kw_only=True):
     """A workspace after its agent."""
 
+    branch: str  # that of the workspace, or one that the agent has made
     commits: int
     changed: int  # files that are not committed
     pushed: bool

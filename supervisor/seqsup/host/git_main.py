@@ -43,6 +43,8 @@ def main() -> None:
     asked = json.load(sys.stdin)
     if asked.get("shown"):
         _secret.append((asked["git"], asked["shown"]))
+    if asked.get("home") and not os.path.isdir(asked["home"]):  # noqa: PTH112  (a worktree itself, which was removed)
+        asked["home"] = asked["common"]
     try:
         answer = {"where": where, "look": look, "open": open_tree, "renew": renew, "end": end}[asked["do"]](asked)
     except Failed as failed:
@@ -338,6 +340,9 @@ def end(asked: Asked) -> Asked:
     if there:
         _unlock(folder, asked)
     tip = _tip(branch, home) if there or not asked["remote"] else None
+    own = _try("symbolic-ref", "--quiet", "--short", "HEAD", at=folder) if there else ""
+    if own not in ("", branch) and tip in (None, base):  # the agent works on a branch of its own
+        branch, tip = own, _tip(own, home)
     commits = int(_git("rev-list", "--count", f"{base}..{tip}", at=home)) if tip and base else 0
     pushed, problem = False, ""
     if asked["push_to"] and commits:
@@ -348,12 +353,18 @@ def end(asked: Asked) -> Asked:
     removed = not os.path.lexists(folder)
     if asked["remove"] and not removed and not holds:
         removed = _remove(asked, folder)
-    if removed and not asked["remote"] and tip == base and not pushed:
-        _try("update-ref", "-d", f"refs/heads/{branch}", base, at=home)
+    if removed and not asked["remote"] and not pushed:
+        _forget(asked["branch"], base, home)
     return {
-        "commits": commits, "changed": changed, "pushed": pushed, "problem": problem, "removed": removed,
-        "holds": "" if removed else holds,
+        "branch": branch, "commits": commits, "changed": changed, "pushed": pushed, "problem": problem,
+        "removed": removed, "holds": "" if removed else holds,
     }  # fmt: skip
+
+
+def _forget(branch: str, base: str, home: str | Path) -> None:
+    """Delete a branch without a commit of its own, unless a tree is on it. git compares the commit once more."""
+    if f"branch refs/heads/{branch}" not in _git("worktree", "list", "--porcelain", at=home).splitlines():
+        _try("update-ref", "-d", f"refs/heads/{branch}", base, at=home)
 
 
 def _holds(asked: Asked, folder: Path, changed: int) -> str:

@@ -321,6 +321,7 @@ def _workspace_event(view: RunView, event: events.AnyEvent) -> None:
         case events.WorkspaceEnded(agent=owner) if (own := known.get(owner)) is not None:
             own.ended, own.commits, own.changed, own.pushed = True, event.commits, event.changed, event.pushed
             own.removed, own.why, own.holds, own.next = event.removed, event.why, event.holds, event.next
+            own.holder = event.branch
 
 
 def _remember(agent: AgentView, content: str, outcome: Outcome) -> None:

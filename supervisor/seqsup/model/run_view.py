@@ -245,6 +245,7 @@ class WorkspaceView(Struct, kw_only=True):
     last: str = ""  # the agent that was in it last
     head: str = ""  # the commit that this agent began with
     snapshot: str = ""  # and a commit of all files, if some were not committed
+    holder: str = ""  # the branch that its agent's work is on, once it is over
     saved: tuple[str, ...] = ()  # branches with work of attempts that failed
     ended: bool = False  # its agent is over, and what follows is known
     commits: int = 0

@@ -267,9 +267,10 @@ def workspace(rules: WorkspaceRules | None) -> str:
     if rules is None:
         return ""
     commit = f" ({rules.commit[:_COMMIT]})" if rules.commit else ""
+    ref = "HEAD" if rules.ref == rules.commit else rules.ref
     shared = "one for all agents" if rules.shared else "one for each agent"
     push = f", pushed to {rules.push_to}" if rules.push_to else ""
-    return f"{shared}: branch {rules.branch} from {rules.ref}{commit} of {rules.shown}{push}"
+    return f"{shared}: branch {rules.branch} from {ref}{commit} of {rules.shown}{push}"
 
 
 def budgeted(budget: Budget) -> str:

@@ -79,7 +79,8 @@ def workspaces(
     git = given.git if given.remote else found.top or found.common
     return WorkspaceRules(
         git=git, shown=without_password(git), remote=given.remote, home=found.top or found.common, common=found.common,
-        name=repository(git), ref=found.ref, commit=found.commit, base=found.base, below=found.below,
+        name=repository(git), ref=found.commit if found.ref == "HEAD" else found.ref, commit=found.commit,
+        base=found.base, below=found.below,
         shared=given.per == "run", branch=given.pattern, push_to=found.push_to if given.push else "", keep=given.keep,
         account=account, changed=found.changed,
     )  # fmt: skip

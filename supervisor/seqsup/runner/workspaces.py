@@ -175,7 +175,10 @@ class Workspaces:
         if rules is None or own is None or own.ended:
             return
         push_to = rules.push_to if ok else ""
-        ended, why = GitEnded(commits=0, changed=0, pushed=False, problem="", removed=False, holds=""), ""
+        ended, why = (
+            GitEnded(branch=own.branch, commits=0, changed=0, pushed=False, problem="", removed=False, holds=""),
+            "",
+        )
         try:
             asked = end_request(own, push_to, remove=removes(rules.keep, ok=ok))
             ended = await self._ask(GitEnded, "end", asked, account, Halt.KILL)
@@ -186,12 +189,12 @@ class Workspaces:
             with suppress(OSError):
                 Path(own.folder).parent.rmdir()
         told = commands(
-            branch=own.branch, home="" if rules.remote else rules.home, folder=own.folder, commits=ended.commits,
+            branch=ended.branch, home="" if rules.remote else rules.home, folder=own.folder, commits=ended.commits,
             changed=ended.changed, push_to=push_to, pushed=ended.pushed, removed=ended.removed,
         )  # fmt: skip
         self._context.emit(
             WorkspaceEnded(
-                agent=owner, folder=own.folder, branch=own.branch, commits=ended.commits, changed=ended.changed,
+                agent=owner, folder=own.folder, branch=ended.branch, commits=ended.commits, changed=ended.changed,
                 pushed=ended.pushed, removed=ended.removed, why=why, holds=ended.holds, next=told,
             )
         )  # fmt: skip

@@ -179,7 +179,7 @@ def branches(view: RunView) -> Iterator[str]:
         if not each.base or not each.ended or (agent is not None and agent.left_out):
             continue
         told = work(
-            each.branch, commits=each.commits, changed=each.changed, pushed=each.pushed, removed=each.removed,
+            each.holder, commits=each.commits, changed=each.changed, pushed=each.pushed, removed=each.removed,
             folder=each.folder, holds=each.holds, why=each.why,
         )  # fmt: skip
         saved = f"; work of failed attempts: {', '.join(each.saved)}" if each.saved else ""

@@ -114,6 +114,13 @@ def test_branch_of_another_run_is_never_used(seqsup: Seqsup, shop: Path) -> None
     assert branches(shop)["seqsup/r1/a"] == 1
 
 
+@pytest.mark.parametrize("script", ["git checkout -q -b feature", "git branch -m feature"])
+def test_branch_that_the_agent_has_made_is_named(seqsup: Seqsup, shop: Path, script: str) -> None:
+    ran = seqsup("start", profile(shop, shell("a", f"{script}; {commit()}")))
+    assert "a: branch feature, 1 commit; git merge feature" in ran.stderr
+    assert (branches(shop), left()) == ({"feature": 1}, [])
+
+
 @pytest.mark.parametrize(
     ("keep", "code", "stays"),
     [("on-failure", 0, False), ("on-failure", 3, True), ("always", 0, True), ("never", 3, False)],

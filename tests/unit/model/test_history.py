@@ -33,6 +33,10 @@ from seqsup.model.events import (
     RunStarted,
     SessionReported,
     StopSent,
+    WorkspaceDue,
+    WorkspaceEnded,
+    WorkspaceOpened,
+    WorkspaceSaved,
 )
 from seqsup.model.history import History, fold
 from seqsup.model.outcome import Exit, Outcome
@@ -770,3 +774,41 @@ def test_conversations_of_all_attempts_add_up() -> None:
     told.ended("a", number=2, conversation=later)
     agent = fold(told.events).agents["a"]
     assert (agent.session, agent.turns, agent.tokens.output, agent.usd, agent.usd_is_partial) == ("t", 3, 6, 0.75, True)
+
+
+def due(owner: str) -> WorkspaceDue:
+    return WorkspaceDue(
+        agent=owner, folder="/w/shop", branch="seqsup/r1/x", git="/shop", user=None, remote=False, home="/shop",
+        common="/shop/.git",
+    )  # fmt: skip
+
+
+def opened(agent: str, attempt: int, head: str, snapshot: str = "", *, shared: bool) -> WorkspaceOpened:
+    return WorkspaceOpened(
+        agent=agent, attempt=attempt, shared=shared, folder="/w/shop", branch="seqsup/r1/x", base="c0", head=head,
+        snapshot=snapshot,
+    )  # fmt: skip
+
+
+def test_workspace_remembers_what_the_agent_in_it_began_with() -> None:
+    told: list[AnyEvent] = [due(""), opened("a", 1, "c0", shared=True), opened("a", 2, "c1", shared=True)]
+    (own,) = folded(told).workspaces.values()
+    assert (own.last, own.head, own.snapshot) == ("a", "c0", "")
+    (own,) = folded([*told, opened("b", 1, "c2", "s", shared=True)]).workspaces.values()
+    assert (own.last, own.head, own.snapshot) == ("b", "c2", "s")
+
+
+def test_workspace_that_is_over_has_its_branches() -> None:
+    saved = WorkspaceSaved(agent="a", attempt=1, branch="seqsup/r1/x-attempt-1", commits=0, files=1)
+    end = WorkspaceEnded(
+        agent="a", folder="/w/shop", branch="seqsup/r1/x", commits=2, changed=0, pushed=False, removed=True, why="",
+        holds="", next=("git merge seqsup/r1/x",),
+    )  # fmt: skip
+    own = folded([due("a"), opened("a", 1, "c0", shared=False), saved, end]).workspaces["a"]
+    assert (own.ended, own.holder, own.commits, own.saved) == (True, "seqsup/r1/x", 2, ("seqsup/r1/x-attempt-1",))
+    resumed: list[AnyEvent] = [due("a"), opened("a", 1, "c0", shared=False), end, opened("a", 2, "c0", shared=False)]
+    assert not folded(resumed).workspaces["a"].ended
+
+
+def folded(bodies: Iterable[AnyEvent]) -> RunView:
+    return fold(Recorded(run="r1", seq=n, at=n, mono=n, body=body) for n, body in enumerate(bodies, 1))
