@@ -34,7 +34,7 @@ _OPTIONS = {
     "memory.soft": "--soft", "memory.hard": "--hard", "timeouts.wall": "--timeout", "retry.attempts": "--retries",
     "name": "--name", "agents[0].name": "--name", "agents[0].command": COMMAND,
     "agents[0].command[0]": COMMAND, "agents[0].prompt": "the prompt", "agents[0].preset": PRESET,
-    "agents[0].model": "--model",
+    "agents[0].model": "--model", "workspace.git": "--workspace", "workspace.ref": "--workspace",
 }  # fmt: skip
 
 

@@ -482,7 +482,7 @@ def _told(said: str) -> str:
     """Return what git complains of, in a line."""
     lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith("hint:")]
     first = next((line for line in lines if re.match("(fatal|error|! |remote: error)", line)), (lines or ["?"])[-1])
-    return re.sub("^(fatal|error): ", "", first)
+    return " ".join(re.sub("^(fatal|error): ", "", first).split())
 
 
 def _public(text: str) -> str:

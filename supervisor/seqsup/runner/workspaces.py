@@ -125,7 +125,7 @@ class Workspaces:
         rules = self._rules
         assert rules is not None
         owner, known = "" if rules.shared else step.name, self._view().workspaces
-        if (own := known.get(owner)) is not None and own.git == rules.shown:
+        if (own := known.get(owner)) is not None and own.git == rules.shown and not self._is_done(step, own):
             return own
         run, top = self._site.folder.name, self._state_dir / WORKSPACES
         names = (folder(run, owner, number) for number in itertools.count(1))
@@ -139,6 +139,11 @@ class Workspaces:
             )
         )  # fmt: skip
         return known[owner]
+
+    def _is_done(self, step: Step, own: WorkspaceView) -> bool:
+        """Say whether an agent has completed in it, and runs again: the branch of its work stays as it is."""
+        past = self._view().agents[step.name].past
+        return bool(own.agent and own.ended and past and past[-1].outcome.reason is Reason.COMPLETED)
 
     async def _open(self, own: WorkspaceView, account: Account | None) -> GitOpened:
         rules = self._rules

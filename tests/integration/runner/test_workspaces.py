@@ -238,6 +238,15 @@ def test_rebase_that_a_kill_cut_short_is_over_in_the_retry(seqsup: Seqsup, shop:
     assert "mine" in subjects
 
 
+def test_agent_that_has_completed_and_runs_again_has_another_branch(seqsup: Seqsup, shop: Path) -> None:
+    last = shell("last", "[ -e ../../../mended ] || exit 1")
+    seqsup("start", profile(shop, shell("a", commit("one")), last))
+    resumed = seqsup("start", profile(shop, shell("a", f"ls new.txt; {commit('two')}"), last), "--resume")
+    assert "a: branch seqsup/r1/a-2, 1 commit; git merge seqsup/r1/a-2" in resumed.stderr
+    assert git(shop, "log", "-1", "--format=%s", "seqsup/r1/a") == "one"
+    assert git(shop, "log", "-1", "--format=%s", "seqsup/r1/a-2") == "two"
+
+
 # -- crashes
 
 
