@@ -206,9 +206,8 @@ class AsyncLink:
 
 def cut(connection: "psycopg.Connection[Row] | psycopg.AsyncConnection[Row]") -> None:
     """End a connection whose server does not answer: what waits for it fails at once."""
-    with suppress(OSError, psycopg.Error):
-        with socket.socket(fileno=os.dup(connection.fileno())) as held:
-            held.shutdown(socket.SHUT_RDWR)
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as held:
+        held.shutdown(socket.SHUT_RDWR)
 
 
 def _last(text: str) -> str:
