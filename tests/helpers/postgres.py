@@ -22,8 +22,8 @@ import pytest
 from helpers.waiting import wait_for, without
 
 SETTINGS = {
-    "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off", "synchronous_commit": "off",
-    "full_page_writes": "off", "shared_buffers": "16MB", "max_connections": "60", "autovacuum": "off",
+    "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off", "full_page_writes": "off",
+    "shared_buffers": "16MB", "max_connections": "60", "autovacuum": "off",
 }  # fmt: skip
 ACCESS = """\
 host all locked 127.0.0.1/32 scram-sha-256
@@ -125,7 +125,9 @@ class Server:
 
     def close(self) -> None:
         assert self._guard.stdin is not None
+        assert self._guard.stdout is not None
         self._guard.stdin.close()
+        self._guard.stdout.close()
         wait_for(lambda: not Path(f"/proc/{self._guard_pid}").exists() or not self._folder.exists())
 
 

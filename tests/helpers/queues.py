@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from helpers.waiting import DEADLINE
 from seqsup.model.enums import Halt
@@ -15,6 +15,9 @@ from seqsup.queue.jobs import JobResult, JobState, NewJob, Order, Taken
 from seqsup.queue.store import CarryOut, Lease, Queue
 from seqsup.runner.stop_request import StopRequest
 from seqsup.state.run_folder import state_dir
+
+if TYPE_CHECKING:
+    from seqsup.queue.fleet import FleetQueue
 
 End = int | JobResult | Exception | Callable[[Lease], Awaitable[JobResult]]
 
@@ -32,6 +35,16 @@ class Embedded:
 
     def open(self) -> EmbeddedQueue:
         return EmbeddedQueue(self.state_dir)
+
+
+class Fleet:
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def open(self) -> "FleetQueue":
+        from seqsup.queue.fleet import FleetQueue
+
+        return FleetQueue(self.url)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from seqsup.errors import SeqsupError
 from seqsup.model.enums import Halt
 from seqsup.queue.fleet_link import Address, Link, Row, Unreachable
 from seqsup.queue.fleet_schema import check, create
+from seqsup.queue.held import MOST_OUTPUT
 from seqsup.queue.jobs import Job, JobState, NewJob, encode, job_label
 from seqsup.queue.order import needed_here, refuse_needed, why_waiting
 from seqsup.queue.store import CarryOut, NoSuchJob, WorkerStop
@@ -232,7 +233,7 @@ class FleetQueue:
         rows = self._link.rows(
             "SELECT chunk FROM seqsup_output WHERE job = %(number)s ORDER BY number", {"number": number}
         )
-        return b"".join(bytes(row["chunk"]) for row in rows)
+        return b"".join(bytes(row["chunk"]) for row in rows)[-MOST_OUTPUT:]
 
     async def serve(
         self, worker: str, carry_out: CarryOut, *, slots: int, until_empty: bool, open_now: Callable[[], bool],

@@ -373,19 +373,20 @@ BEGIN
     END IF;
 END $$;
 
--- Keep the end of a job's output.
-CREATE OR REPLACE FUNCTION seqsup_keep_output(which bigint, its_token bigint, added bytea, most integer)
-RETURNS void LANGUAGE plpgsql AS $$
+-- A worker tells what a job does, and what it printed. Of the output the end is kept.
+CREATE OR REPLACE FUNCTION seqsup_tell(
+    which bigint, its_token bigint, its_run text, its_state_dir text, its_note text, printed bytea, most integer
+) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM FROM seqsup_jobs WHERE number = which AND token = its_token FOR SHARE;
-    IF FOUND THEN
-        INSERT INTO seqsup_output (job, chunk) VALUES (which, added);
+    UPDATE seqsup_jobs SET run = coalesce(its_run, run), state_dir = coalesce(its_state_dir, state_dir),
+        note = coalesce(its_note, note) WHERE number = which AND token = its_token AND state = 'running';
+    IF FOUND AND length(printed) > 0 THEN
+        INSERT INTO seqsup_output (job, chunk) VALUES (which, printed);
         DELETE FROM seqsup_output WHERE job = which AND number IN (
             SELECT number FROM (
                 SELECT number, sum(length(chunk)) OVER (ORDER BY number DESC) - length(chunk) AS newer
                 FROM seqsup_output WHERE job = which
             ) AS chunks WHERE newer >= most
         );
-        PERFORM pg_notify('seqsup_end', which::text);
     END IF;
 END $$;

@@ -4,8 +4,9 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from select import select
 from typing import Any
 
 import psycopg
@@ -17,7 +18,6 @@ from seqsup.queue.store import QueueError
 
 LIMIT = 3.0  # seconds for a connection, and for a query
 Row = dict[str, Any]
-_CHANNELS = ("seqsup", "seqsup_end")
 _REMEDIES = (  # part of what the server or libpq says -> what to do
     ("password authentication failed", "correct its password, or put it into ~/.pgpass"),
     ("no password supplied", "put the password into ~/.pgpass, PGPASSWORD or the address"),
@@ -113,7 +113,8 @@ class Link:
 
     @contextmanager
     def transaction(self, limit: float = LIMIT) -> Iterator["psycopg.Connection[Row]"]:
-        if self._connection.closed:
+        if self._connection.closed or select([self._connection], [], [], 0)[0]:  # the server has said good-bye
+            self._connection.close()
             self._connection = self.address.connect()
         timer = threading.Timer(limit + 1, cut, (self._connection,))
         timer.start()
@@ -130,9 +131,10 @@ class Link:
 class AsyncLink:
     """The one connection of a worker. Between queries it listens to what others tell."""
 
-    def __init__(self, address: Address, hear: Callable[[str, str], None]) -> None:
+    def __init__(self, address: Address, channels: Sequence[str], hear: Callable[[str, str], None]) -> None:
+        """`hear` is called with a channel and what is said there."""
         self.address, self.limit = address, LIMIT
-        self._hear = hear
+        self._channels, self._hear = channels, hear
         self._lock = asyncio.Lock()
         self._open: psycopg.AsyncConnection[Row] | None = None
         self._listening = -1
@@ -169,11 +171,11 @@ class AsyncLink:
             timer = asyncio.get_running_loop().call_later(self.limit, cut, opened)
             try:
                 with self.address.telling():
-                    await opened.execute("; ".join(f"LISTEN {channel}" for channel in _CHANNELS))
+                    await opened.execute("; ".join(f"LISTEN {channel}" for channel in self._channels))
             finally:
                 timer.cancel()
             self._open = opened
-            self._hear("seqsup", "job")  # what was told meanwhile is lost
+            self._hear(self._channels[0], "job")  # what was said meanwhile is lost
         return self._open
 
     def _listen(self, connection: "psycopg.AsyncConnection[Row]") -> None:

@@ -10,7 +10,6 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
 from procrastinate import App, JobContext, PsycopgConnector
 from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job, Status
@@ -51,7 +50,7 @@ class FleetWorker:
         self._name, self._carry_out, self._slots, self._until_empty = name, carry_out, slots, until_empty
         self._open_now, self._stop, self._say = open_now, stop, say
         self._incarnation = os.urandom(8).hex()
-        self._link = AsyncLink(address, self._hear)
+        self._link = AsyncLink(address, ("seqsup", "seqsup_end") if until_empty else ("seqsup",), self._hear)
         self._contact, self._host = Contact(), Host()
         self._held: dict[int, Held] = {}  # by token
         self._beat_now, self._work = Wake(), Wake()  # for the heartbeat; for slots without a job
@@ -117,10 +116,9 @@ class FleetWorker:
         self._work.poke()
 
     def _hear(self, channel: str, said: str) -> None:
-        """Take what others tell: `job` or `look`, for all or followed by a worker. On the other channel: a job ended."""
+        """Take what others tell: `job` or `look`, for all or followed by a worker; on the other channel an end."""
         if channel != "seqsup":
-            if self._until_empty:
-                self._work.poke()
+            self._work.poke()
             return
         what, _, whom = said.partition(" ")
         if whom in ("", self._name):
@@ -179,26 +177,20 @@ class FleetWorker:
 
     async def _tell_news(self) -> None:
         for held in list(self._held.values()):
-            if not held.news or not hasattr(held, "taken"):
-                continue
-            news, held.news = held.news, News()
-            try:
-                await self._link.one(
-                    "UPDATE seqsup_jobs SET run = coalesce(%(run)s, run), state_dir = coalesce(%(dir)s, state_dir),"
-                    " note = coalesce(%(note)s, note) WHERE number = %(number)s AND token = %(token)s"
-                    " AND state = 'running'",
-                    run=news.run, dir=news.state_dir, note=None if news.note is UNSET else news.note,
-                    number=held.taken.number, token=held.token,
-                )  # fmt: skip
-                if news.output:
-                    await self._call(
-                        "seqsup_keep_output(%(number)s, %(token)s, %(added)s, %(most)s)",
-                        number=held.taken.number, token=held.token, added=news.output, most=MOST_OUTPUT,
-                    )  # fmt: skip
-            except QueueError:
-                held.news.run, held.news.state_dir = held.news.run or news.run, held.news.state_dir or news.state_dir
-                held.news.output = (news.output + held.news.output)[-MOST_OUTPUT:]
-                raise
+            if held.news and hasattr(held, "taken"):
+                await self._tell(held)
+
+    async def _tell(self, held: Held) -> None:
+        news, held.news = held.news, News()
+        try:
+            await self._call(
+                "seqsup_tell(%(number)s, %(token)s, %(run)s, %(dir)s, %(note)s, %(output)s::bytea, %(most)s)",
+                number=held.taken.number, token=held.token, run=news.run, dir=news.state_dir, note=news.note,
+                output=news.output, most=MOST_OUTPUT,
+            )  # fmt: skip
+        except QueueError:
+            held.news = news.followed_by(held.news)
+            raise
 
     def _miss(self, error: BaseException) -> None:
         """Tell once of a server that does not answer."""
@@ -314,6 +306,8 @@ class FleetWorker:
         if held.given_up and (result is None or result.cancelled):
             result, outlived = None, 0
             release = f"worker {self._name} could not reach the queue, and stopped it"
+        if held.news.output:
+            await self._until_answered(lambda: self._tell(held))
         if result is None:
             kept = await self._until_answered(
                 lambda: self._call(

@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import Struct
 
 from seqsup.model.enums import Halt
 from seqsup.queue.jobs import Taken
 
 _CUT_OFF = 0.6  # of a lease without an answer: the server may give the jobs to others once it is over
+MOST_OUTPUT = 1024 * 1024  # bytes of a job that the server keeps
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -54,11 +55,18 @@ class News(Struct):
 
     run: str | None = None
     state_dir: str | None = None
-    note: str | UnsetType = UNSET
+    note: str | None = None
     output: bytes = b""
 
     def __bool__(self) -> bool:
-        return self.run is not None or self.note is not UNSET or bool(self.output)
+        return self.run is not None or self.note is not None or bool(self.output)
+
+    def followed_by(self, later: "News") -> "News":
+        """Return all of it, the later where both tell."""
+        return News(
+            run=later.run or self.run, state_dir=later.state_dir or self.state_dir,
+            note=self.note if later.note is None else later.note, output=(self.output + later.output)[-MOST_OUTPUT:],
+        )  # fmt: skip
 
 
 class Held:
@@ -82,11 +90,8 @@ class Held:
 
     def output(self, data: bytes) -> None:
         """Keep what the job printed, for other machines; of more than 1 MiB the end."""
-        self.news.output = (self.news.output + data)[-MOST_OUTPUT:]
+        self.news = self.news.followed_by(News(output=data))
 
     def wanted(self) -> Halt:
         self.given_up = self.given_up or (not self.void and self._contact.cut_off())
         return Halt.NOW if self.void or self.given_up else self.stop
-
-
-MOST_OUTPUT = 1024 * 1024  # bytes of a job that the server keeps

@@ -7,12 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from helpers.queues import Embedded, Store
+from helpers.fleet import Workers
+from helpers.postgres import fleet, postgres, with_queue
+from helpers.queues import Embedded, Fleet, Store
 from seqsup.queue.store import Queue
 
+__all__ = ["fleet", "postgres", "with_queue"]
 
-@pytest.fixture(params=["embedded"])
-def store(test_id: str) -> Store:
+
+@pytest.fixture(params=["embedded", "fleet"])
+def store(test_id: str, request: pytest.FixtureRequest) -> Store:
+    if request.param == "fleet":
+        return Fleet(request.getfixturevalue("fleet"))
     return Embedded(Path(os.environ["SEQSUP_STATE_DIR"]))
 
 
@@ -20,3 +26,9 @@ def store(test_id: str) -> Store:
 def queue(store: Store) -> Iterator[Queue]:
     with closing(store.open()) as opened:
         yield opened
+
+
+@pytest.fixture
+def workers(fleet: str, tmp_path: Path) -> Iterator[Workers]:
+    with closing(Workers(fleet, tmp_path)) as workers:
+        yield workers
