@@ -160,7 +160,7 @@ def test_a_paused_queue_says_so(seqsup: Cli, queue: EmbeddedQueue) -> None:
         (["drop"], "incomplete: seqsup queue drop N..."),
         (["move", "1"], "incomplete: seqsup queue move 1 --first"),
         (["move", "77", "--first"], "the queue has no job #77"),
-        (["dorp", "1"], 'unknown command "dorp" (did you mean drop?)'),
+        (["droop", "1"], 'unknown command "droop" (did you mean drop?)'),
         (["--json", "drop", "1"], "--json goes with no subcommand"),
         (["drop", "1", "--queue", "mysql://x"], "--queue: a queue is in PostgreSQL, not in mysql"),
         (["--queue", "mysql://x", "drop", "1"], "--queue: a queue is in PostgreSQL, not in mysql"),
@@ -209,7 +209,7 @@ def ran(seqsup: Cli, queue: EmbeddedQueue, tmp_path: Path) -> Result:
 
 
 @pytest.mark.parametrize("job", ["#1", "j1"])
-def test_a_job_stands_for_its_run(seqsup: Cli, ran: Result, tmp_path: Path, job: str) -> None:
+def test_the_number_of_a_job_finds_its_run(seqsup: Cli, ran: Result, tmp_path: Path, job: str) -> None:
     status = seqsup("status", job)
     assert (status.code, status.stderr) == (0, "")
     assert status.stdout.startswith("#1 night is done\nr1  night  1 of 1 completed")
@@ -254,7 +254,7 @@ def test_stop_of_a_waiting_job_cancels_it(seqsup: Cli, queue: EmbeddedQueue) -> 
     assert (queue.job(2).state, queue.job(1).stop_wanted) == ("cancelled", True)
 
 
-def test_a_run_that_is_no_longer_here_is_said_to_be_elsewhere(seqsup: Cli, queue: EmbeddedQueue) -> None:
+def test_a_run_that_is_not_here_is_reported_to_be_elsewhere(seqsup: Cli, queue: EmbeddedQueue) -> None:
     queue.add([new("a")])
     ends(0, "r5")
     ended = seqsup("logs", "#1")

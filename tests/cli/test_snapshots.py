@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,6 +19,8 @@ from helpers.paths import NO_NODE, ROOT
 from helpers.told import Told, process
 from helpers.written import Written
 from seqsup.model.reason import Reason
+from seqsup.queue.embedded import EmbeddedQueue
+from seqsup.queue.jobs import JobResult, NewJob, Order
 from seqsup.units import MIB
 
 SNAPSHOTS = ROOT / "tests" / "snapshots"
@@ -106,6 +109,12 @@ def measured(text: str) -> str:
     text = re.sub(r"\b[\d.]+ ([KMG]i)?B\b", "1 MiB", text)
     text = re.sub(r"(?<=pid )\d+", "4711", re.sub(r"\d+ %", "1 %", text))
     return re.sub(r"(?<=\S)  +", "  ", re.sub(r"  peak 1 MiB of 1 MiB", "", text))
+
+
+def clocked(text: str) -> str:
+    """Without the times of jobs."""
+    text = re.sub(r"\b\d\d:\d\d\b", "02:00", dated(text))
+    return re.sub(r"(?<=  ) *[\d.]+ m?s(?=  )", "5 s", text)
 
 
 @pytest.fixture
@@ -218,6 +227,7 @@ SHOWN = {
     "start": ("start no.toml", "start weekly.toml", "start weekly.toml --resume r9"),
     "run": ("run -- no-such-program", "run --hard 4 -- true"), "notify": ("notify --test weekly.toml",),
     "init": ("init --example", "init weekly.toml", "init --example demmo"), "help": ("-h", "start -h", "ps"),
+    "queue": ("queue", "queue -h"), "add": ("add no.toml", "add --at soon -- true", "status '#2'", "stop j9"),
     "grafana": ("grafana nightly.toml",), "schema": ("schema extra",), "completion": ("completion tcsh",),
 }  # fmt: skip
 MARKS = {"1": "bold", "2": "dim", "31": "red", "32": "green", "33": "yellow", "0": "/"}
@@ -226,6 +236,26 @@ MARKS = {"1": "bold", "2": "dim", "31": "red", "32": "green", "33": "yellow", "0
 def readable(text: str) -> str:
     """With `<red>hard</>` for an escape sequence that colours; any other stays."""
     return re.sub(r"\x1b\[(\d+)m", lambda code: f"<{MARKS.get(code[1], code[1])}>", text)
+
+
+def _queued(state_dir: Path) -> None:
+    """Leave a queue with a job of each state. The times are those of `dated`."""
+    order = Order(folder="/", command=("true",))
+    with closing(EmbeddedQueue(state_dir)) as queue:
+        jobs = [NewJob(name=name, order=order) for name in ("smoke", "nightly", "build")]
+        jobs += [NewJob(name="deploy", order=order, after=(1,)), NewJob(name="report", order=order, after=(2, 3))]
+        jobs += [NewJob(name="claude: fix the flaky test of the search page", order=order, not_before=4_000_000_000.0)]
+        jobs += [NewJob(name="spare", order=order), NewJob(name="lint", order=order)]
+        queue.add(jobs)
+        for code, why in ((1, "agent smoke failed: it exited with 3"), (0, "")):
+            job = queue.take("maria-laptop")
+            assert job is not None
+            queue.finish(job, JobResult(exit_code=code, run=f"r{job.number}", why=why))
+        running = queue.take("maria-laptop")
+        assert running is not None
+        queue.begin(running, "r7", str(state_dir))
+        queue.note(running, "compile: 3 of 7, 61 % of memory.hard")
+        queue.drop(7)
 
 
 @pytest.fixture
@@ -242,20 +272,20 @@ def looked_at(session: Session) -> Iterator[Session]:
     dead = written.run(Told("monthly").run("triage").started("triage"), profile=str(session.here / "monthly.toml"))
     written.live(dead)
     written.die(dead)
+    _queued(session.here / "state")
     yield session
     written.close()
 
 
 @pytest.mark.parametrize("command", SHOWN)
 def test_command_fits_each_width_and_colour_changes_no_text(looked_at: Session, command: str) -> None:
-    normal, told = measured if command == "mem" else dated, list[str]()
+    normal, told = {"mem": measured, "queue": clocked}.get(command, dated), list[str]()
     for width in (100, 80, 40):
         for line in SHOWN[command]:
             coloured, plain = (
                 looked_at.printed(line, COLUMNS=str(width), **wish)
                 for wish in ({"FORCE_COLOR": "1"}, {"NO_COLOR": "1"})
             )
-            normal = measured if command == "mem" else dated
             assert normal(re.sub("<(?:/|[a-z]+)>", "", readable(coloured))) == normal(plain)
             assert "\x1b" not in readable(coloured) + plain
             told.append(f"== {width} columns: seqsup {line}\n{normal(readable(coloured))}")
@@ -321,6 +351,9 @@ MISTAKES = (
     "run --retries -1 -- true", "run --name 'a b' -- true", "logs --attempt 0", "logs embde", "logs embed --attempt 7",
     "mem abc", "mem 4194305", "mem --threshold big", "mem --gc 1", "artifacts lis", "artifacts show embde",
     "artifacts show embed --file no.md", "artifacts show --file no.md", "artifacts put --summary well",
+    "add", "add no.toml", "add a.toml b.toml", "add --", "add --after x -- true", "add --after 9 -- true",
+    "add --at 25:00 -- true", "add --priority 1000 -- true", "add --queue mysql://host/db -- true",
+    "queue dropp", "queue drop 9", "queue drop x", "queue move 1", "queue --watch", "status '#9'",
     "artifacts clean", "artifacts clean --days x", "report --json --openmetrics", "report -o no/where.html",
     "doctor --run r9", "doctor nightly.toml --run r2", "init --preset claud", "init nightly.toml",
     "init bin --systemd", "tune no.toml", "completion tcsh", "status --watch",

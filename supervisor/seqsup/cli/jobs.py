@@ -11,7 +11,7 @@ from seqsup.errors import SeqsupError
 from seqsup.queue.address import HERE, open_queue
 from seqsup.queue.jobs import Job
 from seqsup.queue.store import NoSuchJob, Queue
-from seqsup.queue.table import MOST, Seen, sentence
+from seqsup.queue.table import MOST, QueueView, sentence
 from seqsup.state.journal import Journal
 from seqsup.state.journal_schema import NoJournal
 from seqsup.state.run_folder import label, state_dir
@@ -29,9 +29,9 @@ def opened(url: str | None = None) -> Iterator[Queue]:
         queue.close()
 
 
-def look(queue: Queue) -> Seen:
+def look(queue: Queue) -> QueueView:
     """Return what a table shows."""
-    return Seen(
+    return QueueView(
         jobs=queue.jobs(over=MOST, waiting=MOST), counts=queue.counts(), paused=queue.paused(), workers=queue.workers()
     )  # fmt: skip
 

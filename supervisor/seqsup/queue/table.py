@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from seqsup.queue.jobs import Job, JobState
 from seqsup.queue.order import RETRY
-from seqsup.text import named, printable, styled, wrap
+from seqsup.text import fit, named, printable, styled, wrap
 from seqsup.units import clock, format_duration
 from seqsup.view.ndjson import timestamp
 from seqsup.view.table import NONE, Column, render
@@ -18,8 +18,8 @@ _COLUMNS = (
     Column("job"),
     Column("name", right=False),
     Column("state", right=False),
-    Column("since", right=False, optional=2),
-    Column("time", optional=1),
+    Column("since", right=False, optional=1),
+    Column("time", optional=2),
     Column("run", right=False, optional=4),
     Column("worker", right=False, optional=3),
     Column("what", right=False),
@@ -31,10 +31,11 @@ _STYLES = {
 _COUNTED = (
     JobState.RUNNING, JobState.READY, JobState.WAITING, JobState.DONE, JobState.FAILED, JobState.CANCELLED,
 )  # fmt: skip
+_LEAST = 16  # columns of a text
 _NAMED = 3  # jobs in a line
 
 
-class Seen(Struct, frozen=True, kw_only=True):
+class QueueView(Struct, frozen=True, kw_only=True):
     """What is known of a queue at a time."""
 
     jobs: Sequence[Job]
@@ -47,13 +48,14 @@ class Seen(Struct, frozen=True, kw_only=True):
         return not any(self.counts.values())
 
 
-def table(seen: Seen, now: float, width: int | None = None, most: int = MOST) -> list[str]:
+def table(seen: QueueView, now: float, width: int | None = None, most: int = MOST) -> list[str]:
     """Return the lines: how many of each state, at most so many rows, and what the user may do."""
     jobs = _shown(seen.jobs, most)
     lines = wrap(_headline(seen.counts), width)
     if jobs:
         columns = _used(jobs)
-        lines += ["", *render(columns, [_cells(columns, each, now) for each in jobs], width)]
+        cells = [_cells(columns, each, now, width) for each in jobs]
+        lines += ["", *render(columns, cells, width)]
     hidden = sum(number for state, number in seen.counts.items() if not state.over)
     hidden -= sum(not each.state.over for each in jobs)
     if hidden > 0:
@@ -118,25 +120,28 @@ def _used(jobs: Sequence[Job]) -> list[Column]:
     return [each for each in _COLUMNS if not unused.get(each.title)]
 
 
-def _cells(columns: Sequence[Column], job: Job, now: float) -> list[str]:
+def _cells(columns: Sequence[Column], job: Job, now: float, width: int | None) -> list[str]:
     moment = job.ended if job.state.over else job.started if job.state is JobState.RUNNING else job.added
     took = None
     if job.started is not None and job.state not in (JobState.WAITING, JobState.READY):
         took = max(0.0, (now if job.ended is None else job.ended) - job.started)
+    name, what = printable(job.name), describe(job, now) or NONE
+    if width is not None:  # else one long text would take the place of whole columns
+        name, what = fit(name, max(width // 4, _LEAST)), fit(what, max(2 * width // 5, _LEAST))
     cells = {
         "job": job.label,
-        "name": printable(job.name),
+        "name": name,
         "state": styled(_STYLES[job.state], str(job.state)),
         "since": NONE if moment is None else styled("dim", clock(moment, now)),
         "time": NONE if took is None else format_duration(took),
         "run": styled("dim", printable(job.run or NONE)),
         "worker": styled("dim", printable(job.worker or NONE)),
-        "what": describe(job, now) or NONE,
+        "what": what,
     }
     return [cells[column.title] for column in columns]
 
 
-def _remedies(seen: Seen, jobs: Sequence[Job]) -> Iterator[str]:
+def _remedies(seen: QueueView, jobs: Sequence[Job]) -> Iterator[str]:
     stuck: dict[str, list[str]] = {}
     for job in jobs:
         if job.state is JobState.WAITING and RETRY in job.why:

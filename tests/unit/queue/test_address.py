@@ -1,4 +1,4 @@
-"""Addresses of queues: which are taken, what is said of the others, and that no password is shown."""
+"""Addresses of queues: which are taken, the remedies for others, and that no password is shown."""
 
 import pytest
 from hypothesis import given

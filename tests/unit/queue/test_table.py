@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from seqsup.queue.jobs import Job, JobState
 from seqsup.queue.order import why_waiting
-from seqsup.queue.table import MOST, NO_WORKER, PAUSED, Seen, describe, sentence, table
+from seqsup.queue.table import MOST, NO_WORKER, PAUSED, QueueView, describe, sentence, table
 from seqsup.text import columns, unpainted
 
 NOW = 1_796_276_432.0
@@ -25,12 +25,12 @@ def job(number: int = 1, state: JobState = JobState.READY, **keys: object) -> Jo
     return Job(number=number, state=state, **plain | keys)  # type: ignore[arg-type]
 
 
-def seen(*jobs: Job, paused: bool = False, workers: tuple[str, ...] = ("box",), **more: int) -> Seen:
+def seen(*jobs: Job, paused: bool = False, workers: tuple[str, ...] = ("box",), **more: int) -> QueueView:
     counts = Counter(each.state for each in jobs) + Counter({JobState(state): n for state, n in more.items()})
-    return Seen(jobs=jobs, counts=counts, paused=paused, workers=workers)
+    return QueueView(jobs=jobs, counts=counts, paused=paused, workers=workers)
 
 
-def told(what: Seen, width: int | None = 80, most: int = MOST) -> str:
+def told(what: QueueView, width: int | None = 80, most: int = MOST) -> str:
     return unpainted("\n".join(table(what, NOW, width, most)))
 
 

@@ -113,7 +113,7 @@ def retry(numbers: tuple[int, ...], url: str | None) -> None:
 @queue.command(short_help="Have workers take no further job.")
 @queue_option
 def pause(url: str | None) -> None:
-    """Have workers take no further job until `seqsup queue resume`. Jobs that run go on."""
+    """Have workers take no further job until `seqsup queue resume`. Running jobs continue."""
     with opened(_address(url)) as found:
         found.pause(True)
     notice("the queue is paused: `seqsup queue resume` continues it")
