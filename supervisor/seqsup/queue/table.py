@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from seqsup.queue.jobs import Job, JobState
 from seqsup.queue.order import RETRY
+from seqsup.text import columns as wide
 from seqsup.text import fit, named, printable, styled, wrap
 from seqsup.units import clock, format_duration
 from seqsup.view.ndjson import timestamp
@@ -53,9 +54,7 @@ def table(seen: QueueView, now: float, width: int | None = None, most: int = MOS
     jobs = _shown(seen.jobs, most)
     lines = wrap(_headline(seen.counts), width)
     if jobs:
-        columns = _used(jobs)
-        cells = [_cells(columns, each, now, width) for each in jobs]
-        lines += ["", *render(columns, cells, width)]
+        lines += ["", *_rows(jobs, now, width)]
     hidden = sum(number for state, number in seen.counts.items() if not state.over)
     hidden -= sum(not each.state.over for each in jobs)
     if hidden > 0:
@@ -110,17 +109,23 @@ def _shown(jobs: Sequence[Job], most: int) -> list[Job]:
     return [*over[len(over) - min(len(over), most - len(active)) :], *active]
 
 
-def _used(jobs: Sequence[Job]) -> list[Column]:
-    """Return the columns that say something; the worker only if there are several."""
+def _rows(jobs: Sequence[Job], now: float, width: int | None) -> list[str]:
+    """Lay out the table. Columns go before a name is cut; the worker is shown only if there are several."""
+    cells = [_cells(each, now, width) for each in jobs]
     unused = {
-        "worker": len({each.worker for each in jobs if each.worker}) < 2,
-        "run": not any(each.run for each in jobs),
-        "what": not any(describe(each, 0.0) for each in jobs),
+        "worker": len({each["worker"] for each in cells if each["worker"] != NONE}) < 2,
+        "run": all(each["run"] == NONE for each in cells),
+        "what": all(each["what"] == NONE for each in cells),
     }
-    return [each for each in _COLUMNS if not unused.get(each.title)]
+    used = [each for each in _COLUMNS if not unused.get(each.title)]
+    for column in sorted((each for each in used if each.optional), key=lambda each: -each.optional):
+        if width is None or sum(max(wide(each[one.title]) for each in cells) + 2 for one in used) <= width:
+            break
+        used.remove(column)
+    return render(used, [[each[one.title] for one in used] for each in cells], width)
 
 
-def _cells(columns: Sequence[Column], job: Job, now: float, width: int | None) -> list[str]:
+def _cells(job: Job, now: float, width: int | None) -> dict[str, str]:
     moment = job.ended if job.state.over else job.started if job.state is JobState.RUNNING else job.added
     took = None
     if job.started is not None and job.state not in (JobState.WAITING, JobState.READY):
@@ -128,17 +133,16 @@ def _cells(columns: Sequence[Column], job: Job, now: float, width: int | None) -
     name, what = printable(job.name), describe(job, now) or NONE
     if width is not None:  # else one long text would take the place of whole columns
         name, what = fit(name, max(width // 4, _LEAST)), fit(what, max(2 * width // 5, _LEAST))
-    cells = {
+    return {
         "job": job.label,
         "name": name,
         "state": styled(_STYLES[job.state], str(job.state)),
         "since": NONE if moment is None else styled("dim", clock(moment, now)),
         "time": NONE if took is None else format_duration(took),
-        "run": styled("dim", printable(job.run or NONE)),
-        "worker": styled("dim", printable(job.worker or NONE)),
+        "run": styled("dim", printable(job.run)) if job.run else NONE,
+        "worker": styled("dim", printable(job.worker)) if job.worker else NONE,
         "what": what,
     }
-    return [cells[column.title] for column in columns]
 
 
 def _remedies(seen: QueueView, jobs: Sequence[Job]) -> Iterator[str]:
