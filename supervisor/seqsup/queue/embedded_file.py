@@ -1,6 +1,5 @@
 """The file of the embedded queue: its tables, how it is opened and created, and errors with their remedies."""
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -10,7 +9,14 @@ from urllib.parse import quote_from_bytes
 
 from seqsup.queue.jobs import JobState
 from seqsup.queue.store import QueueError
-from seqsup.state.journal_schema import PATIENCE, JournalError, is_locked, must_be_own, must_be_regular
+from seqsup.state.journal_schema import (
+    PATIENCE,
+    JournalError,
+    is_locked,
+    make_private,
+    must_be_own,
+    must_be_regular,
+)
 from seqsup.state.run_folder import private
 
 FILE, FORMAT = "queue.db", 1
@@ -58,7 +64,7 @@ class QueueFile:
             private(state_dir)
             for beside in ("", "-wal", "-shm", "-journal"):
                 must_be_regular(state_dir / f"{FILE}{beside}")
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+            make_private(self._path)
             name = quote_from_bytes(bytes(self._path.absolute()))
             self._db = sqlite3.connect(f"file://{name}?mode=rw", uri=True, isolation_level=None)
             try:

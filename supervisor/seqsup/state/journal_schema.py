@@ -89,6 +89,16 @@ def must_be_own(folder: Path) -> None:
             )
 
 
+def make_private(path: Path) -> None:
+    """Make an empty database that only its owner can read, unless it is there.
+
+    One that is there is not opened: to close it would release the locks that SQLite has of it in this process, and then
+    another process removes the log of changes as if none used it.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
 def connect(state_dir: Path, *, write: bool) -> sqlite3.Connection:
     """Open the journal of a state folder; with `write` it is made where there is none."""
     path = state_dir / FILE
@@ -100,7 +110,7 @@ def connect(state_dir: Path, *, write: bool) -> sqlite3.Connection:
     try:
         if write:
             private(state_dir)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+            make_private(path)
         if not write:
             _roll_back(path)
         db = _connected(path, "rw" if write else "ro&immutable=1" if _sealed(path) else "ro")

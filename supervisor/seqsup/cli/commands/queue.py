@@ -10,6 +10,7 @@ from seqsup.cli.app import Group
 from seqsup.cli.arguments import job, queue_option
 from seqsup.cli.jobs import each_of, look, opened
 from seqsup.cli.output import notice, put_object
+from seqsup.queue.store import Queue
 from seqsup.queue.table import MOST, object_of, table
 from seqsup.text import printable
 from seqsup.view.canvas import parts
@@ -48,14 +49,14 @@ def queue(context: click.Context, watch: bool, as_json: bool, url: str | None) -
                 },
             )  # fmt: skip
         elif watch:
-            _watch(url)
+            _watch(found)
         elif (seen := look(found)).empty:
             notice("no jobs yet: `seqsup add PROFILE` queues one")
         else:
             click.echo("\n".join(table(seen, time.time(), width())))
 
 
-def _watch(url: str | None) -> None:
+def _watch(found: Queue) -> None:
     """Show the queue until Ctrl-C, and take the view away again."""
     if not redrawable():
         raise click.UsageError("--watch needs a terminal, without CI and TERM=dumb; use `seqsup queue --json`")
@@ -63,12 +64,11 @@ def _watch(url: str | None) -> None:
 
     screen = Screen(sys.stdout)
     try:
-        with opened(url) as found:
-            while True:
-                columns, lines = screen.size
-                most = max(min(MOST, lines - _FRAME), 1)
-                screen.draw([parts(line) for line in table(look(found), time.time(), columns, most)])
-                time.sleep(_LOOKED_EVERY)
+        while True:
+            columns, lines = screen.size
+            most = max(min(MOST, lines - _FRAME), 1)
+            screen.draw([parts(line) for line in table(look(found), time.time(), columns, most)])
+            time.sleep(_LOOKED_EVERY)
     finally:
         screen.close()
 
