@@ -19,7 +19,9 @@ from helpers.paths import NO_NODE, ROOT
 from helpers.told import Told, process
 from helpers.written import Written
 from seqsup.model.reason import Reason
+from seqsup.queue.desk import Desk
 from seqsup.queue.embedded import EmbeddedQueue
+from seqsup.queue.embedded_file import QueueFile
 from seqsup.queue.jobs import JobResult, NewJob, Order
 from seqsup.units import MIB
 
@@ -247,15 +249,17 @@ def _queued(state_dir: Path) -> None:
         jobs += [NewJob(name="claude: fix the flaky test of the search page", order=order, not_before=4_000_000_000.0)]
         jobs += [NewJob(name="spare", order=order), NewJob(name="lint", order=order)]
         queue.add(jobs)
-        for code, why in ((1, "agent smoke failed: it exited with 3"), (0, "")):
-            job = queue.take("maria-laptop")
-            assert job is not None
-            queue.finish(job, JobResult(exit_code=code, run=f"r{job.number}", why=why))
-        running = queue.take("maria-laptop")
-        assert running is not None
-        queue.begin(running, "r7", str(state_dir))
-        queue.note(running, "compile: 3 of 7, 61 % of memory.hard")
         queue.drop(7)
+    with closing(QueueFile(state_dir)) as file:
+        worker = Desk(state_dir, file, "maria-laptop")
+        for code, why in ((1, "agent smoke failed: it exited with 3"), (0, "")):
+            job = worker.take()
+            assert job is not None
+            worker.finish(job, JobResult(exit_code=code, run=f"r{job.number}", why=why))
+        running = worker.take()
+        assert running is not None
+        worker.begin(running, "r7", str(state_dir))
+        worker.note(running, "compile: 3 of 7, 61 % of memory.hard")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from msgspec import Struct
 from seqsup.queue.jobs import Job, JobState
 from seqsup.queue.order import RETRY
 from seqsup.text import columns as wide
-from seqsup.text import fit, named, printable, styled, wrap
+from seqsup.text import fit, printable, styled, wrap
 from seqsup.units import clock, format_duration
 from seqsup.view.ndjson import timestamp
 from seqsup.view.table import NONE, Column, render
@@ -33,7 +33,7 @@ _COUNTED = (
     JobState.RUNNING, JobState.READY, JobState.WAITING, JobState.DONE, JobState.FAILED, JobState.CANCELLED,
 )  # fmt: skip
 _LEAST = 16  # columns of a text
-_NAMED = 3  # jobs in a line
+_NAMED = 3  # jobs that cannot start
 
 
 class QueueView(Struct, frozen=True, kw_only=True):
@@ -146,13 +146,11 @@ def _cells(job: Job, now: float, width: int | None) -> dict[str, str]:
 
 
 def _remedies(seen: QueueView, jobs: Sequence[Job]) -> Iterator[str]:
-    stuck: dict[str, list[str]] = {}
-    for job in jobs:
-        if job.state is JobState.WAITING and RETRY in job.why:
-            stuck.setdefault(job.why, []).append(job.label)
-    for why, labels in stuck.items():
-        drop = " ".join(label.removeprefix("#") for label in labels)
-        yield f"{named(labels, _NAMED)} cannot start: {printable(why)}; or: seqsup queue drop {drop}"
+    stuck = [job for job in jobs if job.state is JobState.WAITING and RETRY in job.why]
+    for job in stuck[:_NAMED]:
+        yield f"{job.label} cannot start: {printable(job.why)}"
+    if len(stuck) > _NAMED:
+        yield f"{len(stuck) - _NAMED} more cannot start"
     if seen.paused:
         yield styled("yellow", PAUSED)
     elif not seen.workers and any(seen.counts.get(state) for state in (JobState.READY, JobState.WAITING)):
