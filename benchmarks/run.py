@@ -34,6 +34,8 @@ preload     what the file that Node processes read first costs them: start, of C
 scrape      a scrape of 12 and of 200 agents, and one while fork bombs are killed; the supervisor's memory with metrics
             off, on, and read; what metrics add to a run without a scrape
 stream      CPU time to read a line of each agent CLI's JSON stream, and the share of a core at 100 lines a second
+queue       `seqsup add` and `seqsup queue` against `seqsup status`; adding, listing and taking a job with 100,000
+            waiting jobs against 100
 
 "met" compares the median with the target, or the worst value where the row says so.
 """
@@ -52,6 +54,7 @@ import bombs
 import flat
 import handover
 import idle
+import jobs
 import leftovers
 import many
 import overshoot
@@ -70,7 +73,7 @@ BENCHMARKS = {
     "sequential": sequential, "handover": handover, "idle": idle, "startup": startup,
     "overshoot": overshoot, "peers": peers, "watch": watch, "spawn": spawn, "bombs": bombs,
     "leftovers": leftovers, "flat": flat, "many": many, "preload": preload,
-    "scrape": scrape, "stream": stream,
+    "scrape": scrape, "stream": stream, "queue": jobs,
 }  # fmt: skip
 
 

@@ -17,9 +17,10 @@ from seqsup.queue.store import Unfinished
 from seqsup.state.run_folder import RUNS, surely_alive
 
 TURN = "priority DESC, rank, number"
-OVER = "('done', 'failed', 'cancelled')"
+# SQLite's planner would read all waiting, or all ready jobs
+TIMED, LINE = "jobs INDEXED BY due", "jobs INDEXED BY waits"
 PROMOTE = (
-    "UPDATE jobs SET state = 'ready', ready = max(added, coalesce(retried, 0), coalesce(not_before, 0))"
+    f"UPDATE {TIMED} SET state = 'ready', ready = max(added, coalesce(retried, 0), coalesce(not_before, 0))"
     " WHERE state = 'waiting' AND unmet = 0 AND not_before <= ?"
 )
 
@@ -163,7 +164,7 @@ class Desk:
 
     def next_time(self) -> float | None:
         """Return when the next job is due that waits for nothing but its time."""
-        ((at,),) = self._file.rows("SELECT min(not_before) FROM jobs WHERE state = 'waiting' AND unmet = 0")
+        ((at,),) = self._file.rows(f"SELECT min(not_before) FROM {TIMED} WHERE state = 'waiting' AND unmet = 0")
         return None if at is None else float(at)
 
     def has_more(self) -> bool:
@@ -171,7 +172,7 @@ class Desk:
         return bool(
             self._file.rows(
                 "SELECT 1 FROM jobs WHERE state IN ('running', 'ready') AND schema <= ?"
-                " UNION ALL SELECT 1 FROM jobs WHERE state = 'waiting' AND unmet = 0 AND schema <= ? LIMIT 1",
+                f" UNION ALL SELECT 1 FROM {TIMED} WHERE state = 'waiting' AND unmet = 0 AND schema <= ? LIMIT 1",
                 SCHEMA, SCHEMA,
             )
         )  # fmt: skip

@@ -13,7 +13,7 @@ from seqsup.errors import SeqsupError
 from seqsup.model.enums import Halt
 from seqsup.queue import worker_folder
 from seqsup.queue.address import HERE
-from seqsup.queue.desk import OVER, PROMOTE, TURN, Desk, head
+from seqsup.queue.desk import LINE, PROMOTE, TIMED, TURN, Desk, head
 from seqsup.queue.embedded_file import QueueFile
 from seqsup.queue.jobs import Job, JobState, NewJob, encode, job_label
 from seqsup.queue.order import needed_here, refuse_needed, why_waiting
@@ -90,9 +90,7 @@ class EmbeddedQueue:
         found = self._read("WHERE state = 'running' ORDER BY started, number")
         ready = self._read(f"WHERE state = 'ready' ORDER BY {TURN} LIMIT ?", waiting)
         later = self._read(f"WHERE state = 'waiting' ORDER BY {TURN} LIMIT ?", waiting - len(ready))
-        ended = self._read(
-            f"WHERE ended IS NOT NULL AND state IN {OVER} ORDER BY ended DESC, number DESC LIMIT ?", over
-        )
+        ended = self._read("INDEXED BY ends WHERE ended IS NOT NULL ORDER BY ended DESC, number DESC LIMIT ?", over)
         return [*found, *ready, *later, *ended]
 
     def _read(self, which: str, *values: object) -> list[Job]:
@@ -115,7 +113,7 @@ class EmbeddedQueue:
 
     def oldest_wait(self) -> float:
         self._promote()
-        ((since,),) = self._file.rows("SELECT min(ready) FROM jobs WHERE state = 'ready'")
+        ((since,),) = self._file.rows(f"SELECT min(ready) FROM {LINE} WHERE state = 'ready'")
         return max(time.time() - since, 0.0) if since is not None else 0.0
 
     def workers(self) -> list[str]:
@@ -128,7 +126,9 @@ class EmbeddedQueue:
     def _promote(self) -> None:
         """Make jobs ready whose time has come, so that a list shows them so. A disk that is full prevents no list."""
         now = time.time()
-        if self._file.rows("SELECT 1 FROM jobs WHERE state = 'waiting' AND unmet = 0 AND not_before <= ? LIMIT 1", now):
+        if self._file.rows(
+            f"SELECT 1 FROM {TIMED} WHERE state = 'waiting' AND unmet = 0 AND not_before <= ? LIMIT 1", now
+        ):
             with suppress(QueueError), self._file.changing() as db:
                 db.execute(PROMOTE, (now,))
 
