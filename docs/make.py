@@ -7,7 +7,7 @@ import re
 import sys
 import textwrap
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
@@ -19,7 +19,7 @@ import click  # noqa: E402
 
 from seqsup import __version__, artifacts, memory, running  # noqa: E402
 from seqsup.cli.app import COMMANDS, seqsup  # noqa: E402
-from seqsup.metrics.catalogue import METRICS, full_name  # noqa: E402
+from seqsup.metrics.catalogue import METRICS, OF_QUEUE, Metric, full_name  # noqa: E402
 from seqsup.model import process  # noqa: E402
 from seqsup.model.events import AnyEvent  # noqa: E402
 from seqsup.model.preset import Preset, preset_names, read_preset  # noqa: E402
@@ -116,14 +116,27 @@ def _metrics() -> Iterator[str]:
     yield "```sh\ncurl http://127.0.0.1:9472/metrics     # while a run is running\n```\n"
     yield (
         _filled("""[Watch a run with Prometheus and Grafana](../how-to/prometheus-and-grafana.md) says how to connect.
-        All metrics have the label `profile`. Sizes are bytes, times are seconds, timestamps are
+        All metrics of a run have the label `profile`. Sizes are bytes, times are seconds, timestamps are
         seconds since the epoch. A reason is one of the [reasons](reasons.md), or `leftover`.
         Metrics of the running agent disappear when it exits. The supervisor's own `process_*`
         metrics are served too.""")
         + "\n"
     )
+    yield from _listed(METRICS)
+    yield "\n## Queue and worker\n"
+    yield "```sh\nseqsup work --listen 127.0.0.1:9473\ncurl http://127.0.0.1:9473/metrics\n```\n"
+    yield (
+        _filled("""All of them have the label `queue`: the address of the queue, or the name of the machine if it has
+        the queue of its own. All workers of a queue serve the same figures of the queue, so take their maximum, not
+        their sum.""")
+        + "\n"
+    )
+    yield from _listed(OF_QUEUE)
+
+
+def _listed(metrics: Iterable[Metric]) -> Iterator[str]:
     yield "| metric | type | labels | meaning |\n| --- | --- | --- | --- |"
-    for metric in METRICS:
+    for metric in metrics:
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         yield f"| `{full_name(metric)}` | {metric.kind} | {labels} | {_cell(metric.help)} |"
 

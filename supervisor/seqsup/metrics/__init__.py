@@ -1,1 +1,1 @@
-"""A run's metrics for Prometheus: their catalogue, their values as figures and rows, and the ways out."""
+"""Metrics of a run, and of a queue, for Prometheus: their catalogue, values as figures and rows, and the ways out."""

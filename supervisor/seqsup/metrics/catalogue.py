@@ -42,12 +42,16 @@ class Collected(StrEnum):
     INTERRUPTED = "interrupted"  # its processes ended first
 
 
+PROFILE, QUEUE = "profile", "queue"
+
+
 class Metric(Struct, frozen=True):
     name: str  # without seqsup_
     kind: str  # gauge | counter | histogram
     help: str
-    labels: tuple[str, ...] = ()  # after profile, which all of them have
+    labels: tuple[str, ...] = ()  # after that of `of`
     values: tuple[str, ...] = ()  # of the last label, if each has a sample from the start
+    of: str = PROFILE  # the label that all metrics beside it have: whose they are
 
 
 # An agent is in exactly one of these, so that the queue adds up to the plan
@@ -66,11 +70,14 @@ RESTARTS = tuple(reason for reason in Restart if reason is not Restart.RUN_ENDED
 RUNS = (RunState.COMPLETED, RunState.FAILED, RunState.STOPPED)
 DRAINS = DRAINED, TIMED_OUT = "drained", "timed_out"
 TOKENS = Tokens.__struct_fields__
+JOBS = ("waiting", "ready", "running", "done", "failed", "cancelled")  # the states of a job
+JOB_ENDS = JOBS[3:]
 BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)  # seconds
 
 G, C, H = "gauge", "counter", "histogram"
 _AGENT = ("agent",)
 _COMPANION = ("companion",)
+_WORKER = ("worker",)
 
 METRICS = (
     # the agent that runs: gone with it
@@ -160,12 +167,33 @@ METRICS = (
     Metric("containment_info", G, "What keeps an agent's tree together on this machine.", ("tier",)),
     Metric("build_info", G, "What runs here.", ("version", "python_version")),
 )  # fmt: skip
+# Of `seqsup work --listen`
+OF_QUEUE = (
+    # the queue: each worker tells the same
+    Metric("queue_jobs", G, "Jobs by state.", ("state",), JOBS, QUEUE),
+    Metric("queue_oldest_wait_seconds", G, "How long the oldest ready job has waited; 0 if none is ready.", of=QUEUE),
+    Metric("queue_paused", G, "1 while the queue is paused.", of=QUEUE),
+    Metric("queue_workers", G, "Workers of the queue that live.", of=QUEUE),
+    # the worker that is scraped
+    Metric("worker_slots", G, "Jobs that the worker runs at a time, at most.", _WORKER, of=QUEUE),
+    Metric("worker_jobs", G, "Jobs that the worker runs.", _WORKER, of=QUEUE),
+    Metric("worker_jobs_ended_total", C, "Jobs that ended here, by state.", ("worker", "state"), JOB_ENDS, QUEUE),
+    Metric("worker_last_heartbeat_timestamp_seconds", G, "When the queue last answered the worker.", _WORKER, of=QUEUE),
+    Metric("worker_jobs_rescued_total", C, "Jobs of lost workers that this one rescued.", _WORKER, of=QUEUE),
+    Metric("worker_last_rescue_timestamp_seconds", G, "When it last rescued one.", _WORKER, of=QUEUE),
+    Metric(
+        "worker_jobs_given_up_total", C, "Jobs that failed because they lost too many workers, as this one found.",
+        _WORKER, of=QUEUE,
+    ),
+    Metric("worker_last_given_up_timestamp_seconds", G, "When it last found one.", _WORKER, of=QUEUE),
+    Metric("worker_info", G, "What the worker is.", ("worker", "version"), of=QUEUE),
+)  # fmt: skip
 # Of the supervisor itself. A scrape has them, and more, from the library
 PROCESS = (
     Metric("process_resident_memory_bytes", G, "Resident memory size in bytes."),
     Metric("process_cpu_seconds_total", C, "Total user and system CPU time spent in seconds."),
 )
-BY_NAME = {metric.name: metric for metric in (*METRICS, *PROCESS)}
+BY_NAME = {metric.name: metric for metric in (*METRICS, *OF_QUEUE, *PROCESS)}
 
 
 def full_name(metric: Metric) -> str:

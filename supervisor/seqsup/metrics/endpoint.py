@@ -23,7 +23,7 @@ PATH = "/metrics"
 NO_HOST = "not a host name"
 _RETRY = 1.0  # seconds between looks whether a taken port is free
 _SWITCH = 0.0005  # seconds that the thread may keep the interpreter from the watch; Python's default is 0.005
-_PAGE = b'<!DOCTYPE html><title>seqsup</title><p><a href="/metrics">Metrics</a> of a seqsup run.\n'
+_PAGE = b'<!DOCTYPE html><title>seqsup</title><p><a href="/metrics">Metrics</a> of seqsup.\n'
 
 
 class PortTaken(SeqsupError):
@@ -37,9 +37,11 @@ class PortTaken(SeqsupError):
 
 
 class Endpoint:
-    def __init__(self, listen: str, application: Callable[[], "WSGIApplication"]) -> None:
-        """`application` imports the library and makes what answers."""
-        self.listen = listen
+    def __init__(
+        self, listen: str, application: Callable[[], "WSGIApplication"], key: str = "metrics.listen"
+    ) -> None:  # fmt: skip
+        """`application` imports the library and makes what answers. `key` is what asked for it."""
+        self.listen, self._key = listen, key
         self._application = application
         self._socket: socket.socket | None = None
         self._server: Any = None
@@ -59,7 +61,7 @@ class Endpoint:
             )[0]
             bound = socket.socket(family, kind, proto)
         except UnicodeError:
-            raise PortTaken(f"metrics.listen {self.listen}: {NO_HOST}", "the address is available") from None
+            raise PortTaken(f"{self._key} {self.listen}: {NO_HOST}", "the address is available") from None
         except OSError as error:
             raise self._taken(error) from None
         try:
@@ -73,7 +75,7 @@ class Endpoint:
 
     def _taken(self, error: OSError) -> PortTaken:
         until = "the port is free" if error.errno == errno.EADDRINUSE else "the address is available"
-        return PortTaken(f"metrics.listen {self.listen}: {error.strerror or error}", until)
+        return PortTaken(f"{self._key} {self.listen}: {error.strerror or error}", until)
 
     @property
     def address(self) -> str | None:

@@ -14,7 +14,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_text
 from prometheus_client.utils import floatToGoString
 
-from seqsup.metrics.catalogue import BUCKETS, BY_NAME, METRICS, PROCESS, full_name
+from seqsup.metrics.catalogue import BUCKETS, BY_NAME, METRICS, OF_QUEUE, PROCESS, full_name
 from seqsup.metrics.catalogue import Metric as Entry
 from seqsup.metrics.figures import Histogram
 from seqsup.metrics.rows import Row
@@ -34,15 +34,16 @@ Encode = Callable[["Collector | ProcessCollector"], bytes]
 class Collector:
     """Groups the rows of one moment by metric."""
 
-    def __init__(self, profile: str, rows: Callable[[], Iterable[Row]]) -> None:
-        self.profile, self.rows = profile, rows
+    def __init__(self, name: str, rows: Callable[[], Iterable[Row]]) -> None:
+        """`name` is that of the profile, or of the queue."""
+        self.name, self.rows = name, rows
 
     def collect(self) -> Iterator[Family]:
         families: dict[str, Family] = {}
         for name, labels, value in self.rows():
             if (family := families.get(name)) is None:
-                family = families[name] = _family(BY_NAME[name], ("profile",))
-            _add(family, (self.profile, *labels), value)
+                family = families[name] = _family(BY_NAME[name], (BY_NAME[name].of,))
+            _add(family, (self.name, *labels), value)
         yield from (families[name] for name in BY_NAME if name in families)
 
 
@@ -54,7 +55,7 @@ class Page:
         self._collector, self._encode = collector, encode
         self._kept: dict[str, tuple[int, dict[bytes, bytes]]] = {}  # by agent: of which rows, and their text
         self._heads: dict[bytes, bytes] = {}  # in their order; each to itself, so that all agents' are the same object
-        families = [*(_family(each, ()) for each in METRICS), *_PROCESS.collect()]
+        families = [*(_family(each, ()) for each in (*METRICS, *OF_QUEUE)), *_PROCESS.collect()]
         self._heads = {head: head for head in self._blocks(_Given(families))}
 
     def text(self) -> bytes:
@@ -70,7 +71,7 @@ class Page:
         digest = hash(tuple(rows))
         kept = self._kept.get(name)
         if kept is None or kept[0] != digest:
-            kept = self._kept[name] = (digest, self._blocks(Collector(self._collector.profile, lambda: rows)))
+            kept = self._kept[name] = (digest, self._blocks(Collector(self._collector.name, lambda: rows)))
         return kept[1]
 
     def _blocks(self, collector: "Collector | ProcessCollector") -> dict[bytes, bytes]:

@@ -9,6 +9,7 @@ from msgspec.structs import fields
 from seqsup.metrics.catalogue import BY_NAME, STATES, Metric
 from seqsup.metrics.figures import Figures, Histogram, LiveAgent
 from seqsup.metrics.host_figures import HostFigures
+from seqsup.metrics.queue_figures import QueueFigures, WorkerFigures
 
 Row = tuple[str, tuple[str, ...], float | Histogram]  # the labels after profile
 
@@ -30,6 +31,16 @@ def rows(
     yield from (("queue_agents", (state,), states.count(state)) for state in STATES)
     yield from ((name, (), value) for name, value in host.totals.items())
     yield "build_info", versions, 1
+
+
+def worker_rows(
+    worker: str, version: str, figures: WorkerFigures, queue: QueueFigures | None
+) -> Iterator[Row]:  # fmt: skip
+    """Yield the rows of a worker and its queue; None: the queue does not answer."""
+    if queue is not None:
+        yield from _fields(queue)
+    yield from _fields(figures, worker)
+    yield "worker_info", (worker, version), 1
 
 
 def _live(live: LiveAgent, host: HostFigures) -> Iterator[Row]:

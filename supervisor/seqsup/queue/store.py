@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from seqsup.errors import Refused, SeqsupError
+from seqsup.metrics.queue_figures import WorkerFigures
 from seqsup.model.enums import Halt
 from seqsup.queue.jobs import Job, JobResult, JobState, NewJob, Taken
 
@@ -56,6 +57,7 @@ class Queue(Protocol):
     """
 
     address: str  # for people, without a password
+    figures: WorkerFigures  # `serve` keeps its heartbeat, and counts the jobs that it rescues or gives up
 
     def add(self, jobs: Sequence[NewJob]) -> list[int]:
         """Add jobs, and return their numbers. NoSuchJob: `after` names an unknown one. SeqsupError: a failed one."""
