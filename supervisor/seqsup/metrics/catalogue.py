@@ -51,7 +51,7 @@ class Metric(Struct, frozen=True):
     help: str
     labels: tuple[str, ...] = ()  # after that of `of`
     values: tuple[str, ...] = ()  # of the last label, if each has a sample from the start
-    of: str = PROFILE  # the label that all metrics beside it have: whose they are
+    of: str = PROFILE  # the first label of all metrics of its kind
 
 
 # An agent is in exactly one of these, so that the queue adds up to the plan

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from seqsup import __version__
 from seqsup.metrics.endpoint import Endpoint, PortTaken
 from seqsup.metrics.queue_figures import QueueFigures, WorkerFigures
-from seqsup.queue.jobs import JobState, JobResult
+from seqsup.queue.jobs import JobResult, JobState
 from seqsup.queue.store import CarryOut, Lease, Queue, QueueError, Unfinished
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _SHARE = 0.05  # of the time may go into asking
 _STALEST = 10.0  # seconds for which it is kept, at most
 
 
-class Exporter:
+class WorkerExporter:
     """Serves them at an address, in threads: no scrape delays the worker."""
 
     def __init__(
@@ -30,7 +30,7 @@ class Exporter:
     ) -> None:  # fmt: skip
         """`queue` is the name of the queue. Threads ask a queue of their own, from `open_queue`."""
         self._name, self._worker, self._figures = queue, worker, figures
-        self._look = Look(open_queue)
+        self._look = QueueLook(open_queue)
         self._endpoint = Endpoint(listen, self._application, "--listen")
 
     def open(self) -> str:
@@ -56,7 +56,7 @@ class Exporter:
         return list(worker_rows(self._worker, __version__, self._figures, self._look()))
 
 
-class Look:
+class QueueLook:
     """Asks a queue for its figures. What it told is kept for a while, so that scrapes do not slow the queue."""
 
     def __init__(self, open_queue: Callable[[], Queue]) -> None:

@@ -15,8 +15,8 @@ from seqsup.metrics.catalogue import JOB_ENDS, JOBS, OF_QUEUE, full_name
 from seqsup.metrics.endpoint import PortTaken
 from seqsup.metrics.queue_figures import WorkerFigures
 from seqsup.queue.embedded import EmbeddedQueue
-from seqsup.queue.exporter import Exporter, Look, counted
-from seqsup.queue.jobs import JobState, NewJob, Order, JobResult
+from seqsup.queue.exporter import QueueLook, WorkerExporter, counted
+from seqsup.queue.jobs import JobResult, JobState, NewJob, Order
 from seqsup.queue.store import Lease, Queue, QueueError, Unfinished
 
 LABELS = {full_name(metric): metric.labels for metric in OF_QUEUE}
@@ -34,10 +34,10 @@ def queue(tmp_path: Path) -> Iterator[EmbeddedQueue]:
 @pytest.fixture
 def scrape(tmp_path: Path) -> Iterator[Callable[..., Samples]]:
     """Serve figures at a free port, and read them as Prometheus does."""
-    opened: list[Exporter] = []
+    opened: list[WorkerExporter] = []
 
     def read(figures: WorkerFigures, open_queue: Callable[[], Queue] = lambda: EmbeddedQueue(tmp_path)) -> Samples:
-        exporter = Exporter("127.0.0.1:0", "db", "box", figures, open_queue)
+        exporter = WorkerExporter("127.0.0.1:0", "db", "box", figures, open_queue)
         opened.append(exporter)
         return samples(get(f"http://{exporter.open()}/metrics"))
 
@@ -103,7 +103,7 @@ def test_many_scrapes_at_once_ask_the_queue_once(tmp_path: Path, queue: Embedded
         asked += 1
         return EmbeddedQueue(tmp_path)
 
-    look = Look(open_queue)
+    look = QueueLook(open_queue)
     told: list[object] = []
     threads = [threading.Thread(target=lambda: told.append(look())) for _ in range(20)]
     for each in threads:
@@ -120,7 +120,7 @@ def test_look_asks_again_once_its_figures_are_old(
 ) -> None:
     now = 100.0
     monkeypatch.setattr("seqsup.queue.exporter.time.monotonic", lambda: now)
-    look = Look(lambda: EmbeddedQueue(tmp_path))
+    look = QueueLook(lambda: EmbeddedQueue(tmp_path))
     assert (first := look()) is not None
     queue.pause(True)
     assert look() is first
@@ -135,7 +135,7 @@ def test_taken_port_refuses_the_worker_with_a_remedy() -> None:
         other.listen()
         listen = f"127.0.0.1:{other.getsockname()[1]}"
         with pytest.raises(PortTaken, match=f"--listen {listen}: Address already in use; choose another address"):
-            Exporter(listen, "db", "box", WorkerFigures(), refuse).open()
+            WorkerExporter(listen, "db", "box", WorkerFigures(), refuse).open()
 
 
 @pytest.mark.parametrize(
