@@ -4,9 +4,7 @@ import json
 import os
 import shlex
 import sys
-import sysconfig
 from functools import cache
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -40,6 +38,8 @@ def command_to_add(package: str) -> str:
 
     Environments of uv have no pip. Debian's own Python has one, which refuses to install (PEP 668).
     """
+    import sysconfig
+
     prefix, python = Path(sys.prefix), shlex.quote(sys.executable)
     if (prefix / "uv-receipt.toml").exists():
         return f"uv tool install --with {package} {shlex.quote(_source())}"
@@ -54,6 +54,8 @@ def command_to_add(package: str) -> str:
 
 def _source() -> str:
     """Return the requirement that seqsup was installed from: its name, or the file, folder or repository (PEP 610)."""
+    from importlib import metadata  # it loads an e-mail parser
+
     try:
         text = metadata.distribution("seqsup").read_text("direct_url.json")
     except metadata.PackageNotFoundError:
