@@ -51,6 +51,9 @@ class Failed(Exception):
 
 
 class Lab:
+    def __init__(self, *, full: bool = False) -> None:
+        self.full = full  # long benchmarks run at their whole length
+
     def __enter__(self) -> "Lab":
         self.folder = Path(tempfile.mkdtemp(prefix="seqsup-bench-", dir="/var/tmp"))  # /tmp may be memory
         self.mark = f"seqsup-bench-{uuid.uuid4().hex}"  # part of the command line of every leftover process

@@ -2,6 +2,7 @@
 
     python benchmarks/run.py                    # everything, about fifteen minutes
     python benchmarks/run.py sequential idle    # only these
+    python benchmarks/run.py --full queue       # at its whole length: 5,000 jobs instead of 110
 
 Run it with the Python that has seqsup's dependencies (`.venv/bin/python`); Node is taken from PATH. What seqsup
 writes goes to a temporary folder in /var/tmp: on a disk, because the journal waits for it. Ctrl-C ends all that was
@@ -33,9 +34,10 @@ preload     what the file that Node processes read first costs them: start, of C
             gives back, and how soon a process with a blocked loop answers
 scrape      a scrape of 12 and of 200 agents, and one while fork bombs are killed; the supervisor's memory with metrics
             off, on, and read; what metrics add to a run without a scrape
+queue       on the queue of one machine: `seqsup add` against `seqsup status`; from a job in the queue to its process;
+            one more /bin/true job of a worker against a run of one agent; the same commands with 100 and with 100,000
+            jobs waiting; a worker without a job beside a supervisor of an idle agent
 stream      CPU time to read a line of each agent CLI's JSON stream, and the share of a core at 100 lines a second
-queue       `seqsup add` and `seqsup queue` against `seqsup status`; adding, listing and taking a job with 100,000
-            waiting jobs against 100
 
 "met" compares the median with the target, or the worst value where the row says so.
 """
@@ -54,7 +56,7 @@ import bombs
 import flat
 import handover
 import idle
-import jobs
+import jobs_here
 import leftovers
 import many
 import overshoot
@@ -72,12 +74,13 @@ from lab import MIB, NODE, Failed, Lab, Row
 BENCHMARKS = {
     "sequential": sequential, "handover": handover, "idle": idle, "startup": startup,
     "overshoot": overshoot, "peers": peers, "watch": watch, "spawn": spawn, "bombs": bombs,
-    "leftovers": leftovers, "flat": flat, "many": many, "preload": preload,
-    "scrape": scrape, "stream": stream, "queue": jobs,
+    "leftovers": leftovers, "flat": flat, "many": many, "preload": preload, "queue": jobs_here,
+    "scrape": scrape, "stream": stream,
 }  # fmt: skip
 
 
-def main(names: list[str]) -> int:
+def main(arguments: list[str]) -> int:
+    names, full = [each for each in arguments if each != "--full"], "--full" in arguments
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown or {"-h", "--help"} & set(names):
         print(__doc__)
@@ -90,7 +93,7 @@ def main(names: list[str]) -> int:
         for name in names or BENCHMARKS:
             began = time.monotonic()
             try:
-                with Lab() as lab:
+                with Lab(full=full) as lab:
                     rows += BENCHMARKS[name].measure(lab)
             except Failed as error:
                 failed = True
