@@ -86,7 +86,8 @@ def depth(lab: Lab) -> list[Row]:
     renew(lab)
     return [
         Row(
-            f"{what} with {LONG:,} jobs waiting, relative to {SHORT}", over(sorted(each[LONG]), sorted(each[SHORT])), "",
+            f"{what} with {LONG:,} jobs waiting, relative to {SHORT}",
+            over(sorted(each[LONG]), sorted(each[SHORT])), "",
             f"{median(each[LONG]):.2f} ms over {median(each[SHORT]):.2f} ms", target=2.0,
         )
         for what, each in taken.items()

@@ -16,6 +16,7 @@ from typing import BinaryIO, NoReturn
 from seqsup.cli.job_process import JobStart, serve
 from seqsup.host.machine import LINUX, give_back
 from seqsup.host.slim_asyncio import asyncio
+from seqsup.model.preset import built_in
 from seqsup.runner.supervisor import SIGNALS
 
 
@@ -55,7 +56,13 @@ class Child:
 
 
 def prepare() -> None:
-    """Make the worker's memory fit to be shared with what it starts: no collection writes to what is loaded by now."""
+    """Load what each job would load again, and make it fit to be shared: no collection writes to it from here on."""
+    import encodings.idna  # noqa: F401 (for an address that a socket is bound to)
+
+    import seqsup.metrics.exporter
+    import seqsup.node.telemetry  # noqa: F401
+
+    built_in()
     gc.collect()
     gc.freeze()
     give_back()

@@ -329,12 +329,14 @@ def all_pids() -> Iterator[int]:
     return map(int, filter(str.isdigit, os.listdir("/proc")))  # noqa: PTH208
 
 
-def environment(pid: int) -> dict[bytes, bytes]:
-    """Read the environment a process was started with; empty when it is gone or not ours to read."""
+def environment(pid: int, having: bytes) -> dict[bytes, bytes]:
+    """Read the environment a process was started with; empty if it lacks a variable, is gone or not ours to read."""
     try:
         with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:  # noqa: PTH123 (hot)
             raw = file.read()
     except OSError:
+        return {}
+    if having + b"=" not in raw:
         return {}
     pairs = (entry.partition(b"=") for entry in raw.split(b"\0"))
     return {key: value for key, _, value in pairs}

@@ -157,7 +157,8 @@ def all_pids() -> Iterator[int]:
     return iter(psutil.pids())
 
 
-def environment(pid: int) -> dict[bytes, bytes]:
+def environment(pid: int, having: bytes) -> dict[bytes, bytes]:
     with suppress(psutil.Error, OSError):
-        return {os.fsencode(key): os.fsencode(value) for key, value in psutil.Process(pid).environ().items()}
+        env = {os.fsencode(key): os.fsencode(value) for key, value in psutil.Process(pid).environ().items()}
+        return env if having in env else {}
     return {}
