@@ -793,7 +793,7 @@ def test_process_that_does_not_exist_has_no_stat_no_children_and_no_environment(
         process.wait()
     assert read_stat(process.pid) is None
     assert children(process.pid) == []
-    assert environment(process.pid) == {}
+    assert environment(process.pid, b"PATH") == {}
     assert Member.open(process.pid) is None
     assert list(descend([process.pid])) == [process.pid]
 
