@@ -1,4 +1,4 @@
-"""From a checkout to a running seqsup with nothing but Python: `python3 supervisor demo`, `… check`, `… test`.
+"""From a checkout to a running seqsup with nothing but Python: `python3 supervisor demo`, `… fleet-demo`, `… test`.
 
 It makes .venv in the checkout (with uv where there is one), installs seqsup there, and Node too where the
 machine has none; a second call finds all that done. Outside the checkout it installs nothing. Arguments after
@@ -45,6 +45,12 @@ def demo(arguments):
     prepare()
     seqsup = str(VENV / "bin" / "seqsup")
     os.execv(seqsup, [seqsup, "start", "profiles/demo.toml", *arguments])  # in our place: Ctrl-C is seqsup's
+
+
+def fleet_demo(_):
+    """Run thirty agents on three workers and a private PostgreSQL, and kill one of the workers: half a minute."""
+    prepare("dev")
+    return call(PYTHON, "profiles/fleet_demo.py")
 
 
 def check(arguments):
@@ -144,6 +150,7 @@ def clean(_):
 
 VERBS = {
     "demo": demo,
+    "fleet-demo": fleet_demo,
     "check": check,
     "test": test,
     "test-all": test_all,
