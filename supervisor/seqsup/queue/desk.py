@@ -8,6 +8,7 @@ from sqlite3 import Connection
 
 import msgspec
 
+from seqsup.metrics.queue_figures import WorkerFigures
 from seqsup.model.enums import Halt
 from seqsup.queue import worker_folder
 from seqsup.queue.embedded_file import QueueFile
@@ -40,8 +41,8 @@ def head(db: Connection, number: int) -> int:
 class Desk:
     """A worker's side of the queue. Only the process that has the lock of the worker's name may have one."""
 
-    def __init__(self, state_dir: Path, file: QueueFile, worker: str) -> None:
-        self._folder, self._file, self._worker = state_dir, file, worker
+    def __init__(self, state_dir: Path, file: QueueFile, worker: str, figures: WorkerFigures) -> None:
+        self._folder, self._file, self._worker, self._figures = state_dir, file, worker, figures
 
     def take(self) -> Taken | None:
         """Take the next job; None if none is ready, or the queue is paused."""
@@ -66,8 +67,10 @@ class Desk:
                 if (number, worker) not in self._running():  # another worker was faster
                     continue
                 if self._supervised(number) or not self._lose(db, number):
+                    self._figures.rescue()
                     return self._hand(db, number, resumed=True)
             worker_folder.wake_all(self._folder)
+        self._figures.beat()
         return None
 
     def _running(self) -> list[tuple[int, str]]:
@@ -88,6 +91,7 @@ class Desk:
         db.execute("UPDATE jobs SET lost = lost + 1 WHERE number = ?", (number,))
         (lost,) = db.execute("SELECT lost FROM jobs WHERE number = ?", (number,)).fetchone()
         if why := poisonous(lost):
+            self._figures.give_up()
             db.execute(
                 "UPDATE jobs SET state = 'failed', token = NULL, note = '', ended = ?, why = ? WHERE number = ?",
                 (time.time(), why, number),
@@ -152,6 +156,7 @@ class Desk:
         found = self._file.rows(
             "SELECT stop FROM jobs WHERE number = ? AND token = ? AND state = 'running'", taken.number, taken.token
         )
+        self._figures.beat()
         return Halt(found[0][0]) if found else Halt.NOW
 
     def _has(self, db: Connection, taken: Taken) -> bool:

@@ -10,6 +10,7 @@ from sqlite3 import Connection
 from msgspec.structs import replace
 
 from seqsup.errors import SeqsupError
+from seqsup.metrics.queue_figures import WorkerFigures
 from seqsup.model.enums import Halt
 from seqsup.queue import worker_folder
 from seqsup.queue.address import HERE
@@ -34,6 +35,7 @@ class EmbeddedQueue:
     def __init__(self, state_dir: Path) -> None:
         """Open the queue of a state folder, and create it if there is none."""
         self._folder, self._file = state_dir, QueueFile(state_dir)
+        self.figures = WorkerFigures()
 
     def close(self) -> None:
         self._file.close()
@@ -191,7 +193,7 @@ class EmbeddedQueue:
             with self._file.reading():
                 pipe = worker_folder.listen(self._folder, worker)
             try:
-                desk = Desk(self._folder, self._file, worker)
+                desk = Desk(self._folder, self._file, worker, self.figures)
                 await Worker(desk, carry_out, slots, open_now, stop).serve(pipe, until_empty=until_empty)
             finally:
                 os.close(pipe)

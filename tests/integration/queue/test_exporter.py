@@ -110,7 +110,7 @@ def test_many_scrapes_at_once_ask_the_queue_once(tmp_path: Path, queue: Embedded
         each.start()
     for each in threads:
         each.join()
-    assert asked <= 2  # on a machine that stands still for a second
+    assert asked <= 2  # on a slow machine the second one may come late
     assert len(told) == 20
     assert None not in told
 
