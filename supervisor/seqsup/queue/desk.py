@@ -41,8 +41,11 @@ def head(db: Connection, number: int) -> int:
 class Desk:
     """A worker's side of the queue. Only the process that has the lock of the worker's name may have one."""
 
-    def __init__(self, state_dir: Path, file: QueueFile, worker: str, figures: WorkerFigures) -> None:
-        self._folder, self._file, self._worker, self._figures = state_dir, file, worker, figures
+    def __init__(
+        self, state_dir: Path, file: QueueFile, worker: str, figures: WorkerFigures | None = None
+    ) -> None:  # fmt: skip
+        self._folder, self._file, self._worker = state_dir, file, worker
+        self._figures = figures or WorkerFigures()
 
     def take(self) -> Taken | None:
         """Take the next job; None if none is ready, or the queue is paused."""

@@ -4,8 +4,8 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 
 import click
 
@@ -14,8 +14,10 @@ from seqsup.cli.carry_out import Carrier, LentTurn
 from seqsup.cli.job_starter import prepare
 from seqsup.host.slim_asyncio import asyncio
 from seqsup.model.enums import Halt
+from seqsup.model.profile import address
 from seqsup.policy.window import Window
-from seqsup.queue.address import open_queue
+from seqsup.queue.address import HERE, open_queue
+from seqsup.queue.exporter import WorkerExporter, counted
 from seqsup.queue.store import Queue
 from seqsup.runner.stop_request import StopRequest
 from seqsup.runner.supervisor import SIGNALS, must_be_outside
@@ -36,15 +38,25 @@ def window(value: str) -> Window:
         raise click.BadParameter(f"expected two times of day such as 22:00-07:00, not {show(value)}") from None
 
 
+def listen_at(value: str) -> str | None:
+    try:
+        return address(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 @click.command(short_help="Take jobs from the queue, and carry them out.")
 @click.option("--slots", type=whole(1), metavar="N", default="1", show_default=True, help="Jobs at a time.")
 @click.option("--until-empty", is_flag=True, help="Exit once no job can start by itself. Exit code 1: a job failed.")
 @click.option("--window", type=window, metavar="FROM-TO", help="Take jobs only between these times: 22:00-07:00.")
 @click.option("--name", metavar="NAME", help="Name of this worker. Default: the name of the machine.")
 @queue_option
+@click.option(
+    "--listen", type=listen_at, metavar="HOST:PORT", help="Serve metrics of worker and queue: 127.0.0.1:9473."
+)
 @log_options
 def work(
-    slots: int, until_empty: bool, window: Window | None, name: str | None, url: str | None,
+    slots: int, until_empty: bool, window: Window | None, name: str | None, url: str | None, listen: str | None,
     log_level: str | None, log_format: str,
 ) -> int:  # fmt: skip
     """Take one job after another from the queue, and carry each out as `seqsup start` would.
@@ -63,8 +75,10 @@ def work(
     must_be_outside()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until they are heard
     prepare()
-    with closing(open_queue(url)) as queue:
+    with closing(open_queue(url)) as queue, ExitStack() as ends:
         worker = _Worker(name or default_name(), queue, as_json=log_format == "json")
+        if listen is not None:
+            ends.enter_context(worker.metrics(listen, lambda: open_queue(url)))
         return asyncio.run(
             worker.serve(slots=slots, until_empty=until_empty, window=window, log_level=log_level and log_level.upper())
         )
@@ -80,6 +94,17 @@ class _Worker:
         self._name, self._queue, self._as_json = name, queue, as_json
         self._stop = StopRequest()
 
+    @contextmanager
+    def metrics(self, listen: str, another: Callable[[], Queue]) -> Iterator[None]:
+        """Serve metrics meanwhile. PortTaken: the address is not available. `another` opens the queue once more."""
+        queue = default_name() if self._queue.address == HERE else self._queue.address
+        exporter = WorkerExporter(listen, queue, self._name, self._queue.figures, another)
+        self._say(f"metrics at http://{exporter.open()}/metrics", "metrics_served")
+        try:
+            yield
+        finally:
+            exporter.close()
+
     async def serve(self, *, slots: int, until_empty: bool, window: Window | None, log_level: str | None) -> int:
         """Take jobs until the end, and return the exit code."""
         self._listen()
@@ -89,9 +114,11 @@ class _Worker:
         between = f", between {window}" if window is not None else ""
         takes = f"worker {self._name} takes jobs{several}{between} (queue: {self._queue.address})"
         told = asyncio.get_running_loop().call_soon(self._say, takes, "worker_started")  # once the queue has let it in
+        self._queue.figures.slots = slots
+        counting = counted(carrier, self._queue.figures)
         try:
             await self._queue.serve(
-                self._name, carrier, slots=slots, until_empty=until_empty, open_now=_open(window), stop=self._stop
+                self._name, counting, slots=slots, until_empty=until_empty, open_now=_open(window), stop=self._stop
             )
         finally:
             told.cancel()
