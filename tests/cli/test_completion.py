@@ -29,6 +29,8 @@ def folder(tmp_path: Path, seqsup: Cli, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     profile = write(tmp_path, shell("triage", "true"), shell("research", "true"), shell("embed", "true"))
     assert seqsup("start", profile, "--only", "triage").code == 0
+    for job in ("true", "false"):
+        assert seqsup("add", "--", job).code == 0
     (tmp_path / "broken.toml").write_text("[[agents]\n")
     return tmp_path
 
@@ -87,6 +89,13 @@ def run(folder: Path, command: list[str]) -> set[str]:
         (["run", "--preset", "q"], {"qwen"}),
         (["init", "--example", "c"], {"ci", "claude-chain"}),
         (["completion", ""], {"bash", "zsh", "fish"}),
+        (["queue", "re"], {"resume", "retry"}),
+        (["add", "--preset", "q"], {"qwen"}),
+        (["add", "nightly.toml", "--only", "r"], {"research"}),
+        (["add", "--after", ""], {"1", "2"}),
+        (["queue", "drop", "1", ""], {"1", "2"}),
+        (["status", "j"], {"j1", "j2"}),
+        (["logs", "j"], {"j1", "j2"}),
     ],
 )
 def test_bash_offers_what_fits(folder: Path, words: list[str], offered: set[str]) -> None:
