@@ -40,6 +40,7 @@ SLEEPERS = {
     "runner/bench_box.py": "the same",
     "runner/bench_agent_main.py": "a test agent",
     "cli/find_run.py": "only looks, from a process of its own",
+    "cli/jobs.py": "only looks, from a process of its own",
     "cli/commands/queue.py": "only looks, from a process of its own",
     "cli/job_process.py": "waits for a run of another process, which that watches",
     "cli/commands/stop.py": "waits for another process to end; it watches nothing",

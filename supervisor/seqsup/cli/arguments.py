@@ -24,6 +24,17 @@ def size(value: str) -> int:
         raise click.BadParameter(str(error).replace("\n", ": ")) from None
 
 
+def duration(value: str) -> float:
+    """Seconds above zero, from a duration such as 2m."""
+    try:
+        seconds = parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error).replace("\n", ": ")) from None
+    if not seconds:
+        raise click.BadParameter("must be above 0")
+    return seconds
+
+
 def text(value: str) -> str:
     """What journal, JSON and a profile can carry."""
     try:

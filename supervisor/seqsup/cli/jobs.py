@@ -1,12 +1,14 @@
 """Jobs of the queue, as commands look at them: `#12`, what it waits for, and its run."""
 
+import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from seqsup.cli.find_run import Found, NeverRan
-from seqsup.cli.output import notice
+from seqsup.cli.output import Outlet, notice
 from seqsup.errors import SeqsupError
 from seqsup.queue.address import HERE, open_queue
 from seqsup.queue.jobs import Job
@@ -14,10 +16,11 @@ from seqsup.queue.store import NoSuchJob, Queue
 from seqsup.queue.table import MOST, QueueView, sentence
 from seqsup.state.journal import Journal
 from seqsup.state.journal_schema import NoJournal
-from seqsup.state.run_folder import label, state_dir
+from seqsup.state.run_folder import label
 from seqsup.text import printable
 
-_WORKERS = "workers"  # as cli/commands/work.py has it
+_LOOK_AGAIN = 1.0  # seconds
+_KNOWN = 4096  # bytes by which what was printed last is found again
 
 
 @contextmanager
@@ -58,7 +61,7 @@ def run_here(queue: Queue, job: Job) -> Found | None:
     """Return the run of a job; None: it has none yet, or it is on another machine, or was removed."""
     if job.run is None or job.state_dir is None:
         return None
-    if queue.address != HERE and not (state_dir() / _WORKERS / (job.worker or "")).is_file():
+    if queue.address != HERE and _host(queue, job.worker or "") != os.uname().nodename:
         return None
     folder = Path(job.state_dir)
     try:
@@ -66,6 +69,45 @@ def run_here(queue: Queue, job: Job) -> Found | None:
     except NoJournal:
         return None
     return next((Found(folder, journal, row) for row in journal.runs() if label(row.run) == job.run), None)
+
+
+def _host(queue: Queue, worker: str) -> str:
+    """Return the machine of a fleet's worker. One that is gone is known by the name that it has by default."""
+    from seqsup.queue.fleet import FleetQueue
+
+    assert isinstance(queue, FleetQueue)
+    return {machine.name: machine.host for machine in queue.machines()}.get(worker, worker)
+
+
+def output_of_job(number: int, *, following: bool) -> bool:
+    """Print the end of what a job printed on another machine. False: it runs here, or did not run yet."""
+    with opened() as queue:
+        job = queue.job(number)
+        if queue.address == HERE or job.run is None or run_here(queue, job) is not None:
+            return False
+        from seqsup.queue.fleet import FleetQueue
+
+        assert isinstance(queue, FleetQueue)
+        notice(f"{told(job)}; this is the end of its output on the machine of worker {printable(job.worker or '?')}")
+        outlet, known = Outlet(sys.stdout), b""
+        while True:
+            output = queue.output(number)
+            outlet.write(output[_printed(output, known) :])
+            sys.stdout.flush()
+            known = output
+            if not following or job.state.over:
+                return True
+            time.sleep(_LOOK_AGAIN)
+            job = queue.job(number)
+
+
+def _printed(output: bytes, known: bytes) -> int:
+    """Return how much of the output was printed before: the queue keeps only its end."""
+    if output.startswith(known):
+        return len(known)
+    end = known[-_KNOWN:]
+    at = output.find(end)
+    return at + len(end) if at >= 0 else 0
 
 
 def each_of(queue: Queue, numbers: tuple[int, ...]) -> list[Job]:

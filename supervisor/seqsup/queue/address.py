@@ -2,10 +2,14 @@
 
 import os
 import re
+from typing import TYPE_CHECKING
 
 from seqsup.errors import SeqsupError
 from seqsup.queue.store import Queue, QueueError
 from seqsup.units import show
+
+if TYPE_CHECKING:  # most users have no server, nor its libraries
+    from seqsup.queue.fleet import FleetQueue
 
 EMBEDDED = "embedded"
 HERE = "this machine"  # the embedded queue, for people
@@ -64,6 +68,11 @@ def open_queue(url: str | None = None) -> Queue:
         from seqsup.state.run_folder import state_dir
 
         return EmbeddedQueue(state_dir())
+    return fleet_queue(address)(address)
+
+
+def fleet_queue(address: str) -> "type[FleetQueue]":
+    """Return the class of queues on PostgreSQL. QueueError: its libraries are not installed."""
     try:
         from seqsup.queue.fleet import FleetQueue
     except ModuleNotFoundError as error:
@@ -71,4 +80,4 @@ def open_queue(url: str | None = None) -> Queue:
             raise
         lacking = f"{error.name} is not installed; a queue for several machines needs it: {_EXTRA}"
         raise QueueError(f"{shown(address)}: {lacking}") from None
-    return FleetQueue(address)
+    return FleetQueue

@@ -11,7 +11,7 @@ import click
 
 from seqsup.cli import complete
 from seqsup.cli.arguments import moment, whole
-from seqsup.cli.find_run import Found, find_with_agent, follow
+from seqsup.cli.find_run import Found, find_with_agent, follow, job_number
 from seqsup.cli.output import Outlet
 from seqsup.model.events import AttemptEnded, AttemptLost, AttemptStarted, CompanionStarted, Recorded
 from seqsup.model.history import History
@@ -70,6 +70,11 @@ def logs(
 
     --since is exact to a second, and shows all attempts. With -f, --failed shows each agent when it has failed.
     """
+    if (job := job_number(run)) is not None:
+        from seqsup.cli.jobs import output_of_job  # most logs are of no job
+
+        if output_of_job(job, following=following):
+            return
     found, agent = find_with_agent(run, agent, item)
     view = found.view()
     beside = agent is not None and agent not in view.agents

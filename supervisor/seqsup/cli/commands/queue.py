@@ -7,9 +7,10 @@ import click
 
 from seqsup.cli import complete, jobs
 from seqsup.cli.app import Group
-from seqsup.cli.arguments import job, queue_option
+from seqsup.cli.arguments import duration, job, queue_option
 from seqsup.cli.jobs import each_of, look, opened
 from seqsup.cli.output import notice, put_object
+from seqsup.queue.address import EMBEDDED, fleet_queue, selected, shown
 from seqsup.queue.store import Queue
 from seqsup.queue.table import MOST, object_of, table
 from seqsup.text import printable
@@ -127,6 +128,33 @@ def resume(url: str | None) -> None:
         was = found.paused()
         found.pause(False)
     notice("the queue continues" if was else "the queue is not paused")
+
+
+@queue.command(short_help="Create the tables of a queue on PostgreSQL, or bring them up to date.")
+@click.option(
+    "--lease", metavar="DURATION", type=duration,
+    help='A worker that was not heard of for so long is lost: its job runs elsewhere. Default: "2m".',
+)  # fmt: skip
+@click.option(
+    "--on-lease-loss", type=click.Choice(["stop", "ride-out"]),
+    help="What a worker does that cannot reach the server: stop its agent, or let it finish. Default: stop.",
+)  # fmt: skip
+@queue_option
+def init(lease: float | None, on_lease_loss: str | None, url: str | None) -> None:
+    """Create the tables of a queue on PostgreSQL, or bring them up to date. It is safe to repeat.
+
+    What an option does not set stays as it is. stdout has the SQL of a role with the least rights that users and
+    workers need.
+    """
+    address = selected(_address(url))
+    if address == EMBEDDED:
+        raise click.UsageError(
+            "the queue of this machine needs no tables: give --queue postgresql://USER@HOST/DATABASE"
+        )
+    ride_out = None if on_lease_loss is None else on_lease_loss == "ride-out"
+    role = fleet_queue(address).init(address, lease=lease, ride_out=ride_out)
+    notice(f"the queue {shown(address)} is ready")
+    click.echo(role.rstrip("\n"))
 
 
 def _address(url: str | None) -> str | None:
