@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from seqsup.errors import SeqsupError
+from seqsup.metrics.queue_figures import WorkerFigures
 from seqsup.model.enums import Halt
 from seqsup.queue.fleet_link import Address, Link, Row, Unreachable
 from seqsup.queue.fleet_schema import check, create
@@ -54,6 +55,7 @@ class FleetQueue:
         """Connect to a queue. `say` is what its worker tells people by."""
         self._address, self.say = Address(address), say
         self.address = self._address.shown
+        self.figures = WorkerFigures()
         self._link = Link(self._address)
         try:
             check(self._link)
