@@ -17,7 +17,7 @@ from seqsup.runner.stop_request import StopRequest
 from seqsup.state.run_folder import state_dir
 
 if TYPE_CHECKING:
-    from seqsup.queue.fleet import FleetQueue
+    pass
 
 End = int | JobResult | Exception | Callable[[Lease], Awaitable[JobResult]]
 
@@ -33,7 +33,7 @@ class Embedded:
     def __init__(self, state_dir: Path) -> None:
         self.state_dir = state_dir
 
-    def open(self) -> EmbeddedQueue:
+    def open(self) -> Queue:
         return EmbeddedQueue(self.state_dir)
 
 
@@ -41,7 +41,7 @@ class Fleet:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def open(self) -> "FleetQueue":
+    def open(self) -> Queue:
         from seqsup.queue.fleet import FleetQueue
 
         return FleetQueue(self.url)
