@@ -46,7 +46,7 @@ def test_second_worker_of_a_name_is_refused(seqsup: Seqsup, seqsup_started: Seqs
 def test_unfit_name_is_refused(seqsup: Seqsup) -> None:
     refused = seqsup("work", "--name", "../night")
     assert refused.code == 2
-    assert '"../night" is no name of a worker' in refused.stderr
+    assert "'../night' cannot be a worker's name" in refused.stderr
 
 
 def test_worker_inside_an_agent_is_refused(seqsup: Seqsup, tmp_path: Path) -> None:
