@@ -96,7 +96,8 @@ class Desk:
         if why := poisonous(lost):
             self._figures.give_up()
             db.execute(
-                "UPDATE jobs SET state = 'failed', token = NULL, note = '', ended = ?, why = ? WHERE number = ?",
+                "UPDATE jobs SET state = 'failed', stop = 0, token = NULL, note = '', ended = ?, why = ?"
+                " WHERE number = ?",
                 (time.time(), why, number),
             )
         return bool(why)

@@ -120,6 +120,14 @@ class QueueModel(RuleBasedStateMachine):
         if lost and job.lost > MAX_LOST:
             job.state, job.stop = JobState.FAILED, False
 
+    @rule(number=ANY)
+    def poison(self, number: int) -> None:
+        """Kill the worker, perhaps after the job that it has was dropped."""
+        if number in self.hands:
+            self.drop(number)
+        self.crash()
+
+    @precondition(lambda self: self.hands)
     @rule()
     def crash(self) -> None:
         """Kill the worker: the next one takes over what it had."""
@@ -183,7 +191,7 @@ class QueueModel(RuleBasedStateMachine):
 
     @invariant()
     def agree(self) -> None:
-        shown = self.queue.jobs(over=100, waiting=100)
+        shown = self.queue.jobs(over=1000, waiting=1000)
         assert {job.number: (job.state, job.lost, job.stop_wanted) for job in shown} == {
             job.number: (self.state_of(job), job.lost, job.stop) for job in self.jobs.values()
         }
@@ -206,4 +214,4 @@ class QueueModel(RuleBasedStateMachine):
 
 
 TestQueueModel = QueueModel.TestCase
-TestQueueModel.settings = settings(max_examples=40, stateful_step_count=40)
+TestQueueModel.settings = settings(max_examples=40, stateful_step_count=60)
