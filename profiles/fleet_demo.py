@@ -21,7 +21,6 @@ import psycopg
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from helpers.postgres import Server, binaries
 from helpers.waiting import wait_for
-
 from seqsup.queue.fleet import FleetQueue
 from seqsup.queue.jobs import Job, JobState
 
