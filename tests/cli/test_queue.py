@@ -195,16 +195,12 @@ def test_watch_shows_the_queue_until_ctrl_c(terminal: Open, queue: EmbeddedQueue
 
 
 @pytest.fixture
-def ran(seqsup: Cli, queue: EmbeddedQueue, tmp_path: Path) -> Result:
-    """The first job ended as r1, the second one waits."""
-    queue.add([new("night"), new("later")])
-    script = "echo hello; seqsup artifacts put --summary well"
-    ended = seqsup("start", write(tmp_path, shell("a", script), name="night"))
+def ran(seqsup: Cli, tmp_path: Path) -> Result:
+    """The first job ended as r1."""
+    write(tmp_path, shell("a", "echo hello; seqsup artifacts put --summary well"), name="night")
+    assert seqsup("add", "night.toml").stdout == "#1\n"
+    ended = seqsup("work", "--until-empty")
     assert ended.code == 0
-    job = take()
-    with desk() as worker:
-        worker.begin(job, "r1", str(state_dir()))
-        assert worker.finish(job, JobResult(exit_code=0, run="r1"))
     return ended
 
 

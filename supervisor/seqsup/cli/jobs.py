@@ -1,6 +1,5 @@
 """Jobs of the queue, as commands look at them: `#12`, what it waits for, and its run."""
 
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -15,8 +14,6 @@ from seqsup.queue.jobs import Job
 from seqsup.queue.store import NoSuchJob, Queue
 from seqsup.queue.table import MOST, QueueView, sentence
 from seqsup.state.journal import Journal
-from seqsup.state.journal_schema import NoJournal
-from seqsup.state.run_folder import label
 from seqsup.text import printable
 
 _LOOK_AGAIN = 1.0  # seconds
@@ -50,40 +47,30 @@ def run_of_job(number: int) -> Found:
         job = queue.job(number)
         if job.run is None:
             raise NeverRan(f"no run yet: {told(job)}")
-        found = run_here(queue, job)
+        found = run_here(job)
         if found is None:
             where = f"machine of worker {printable(job.worker or '?')}, in {printable(job.state_dir or '?')}"
             raise SeqsupError(f"{told(job)}; its run {printable(job.run)} is on the {where}: look there")
     return found
 
 
-def run_here(queue: Queue, job: Job) -> Found | None:
+def run_here(job: Job) -> Found | None:
     """Return the run of a job; None: it has none yet, or it is on another machine, or was removed."""
     if job.run is None or job.state_dir is None:
-        return None
-    if queue.address != HERE and _host(queue, job.worker or "") != os.uname().nodename:
         return None
     folder = Path(job.state_dir)
     try:
         journal = Journal.open(folder)
-    except NoJournal:
+    except SeqsupError:  # another machine may have no such folder, and another user may not enter it
         return None
-    return next((Found(folder, journal, row) for row in journal.runs() if label(row.run) == job.run), None)
-
-
-def _host(queue: Queue, worker: str) -> str:
-    """Return the machine of a fleet's worker. One that is gone is known by the name that it has by default."""
-    from seqsup.queue.fleet import FleetQueue
-
-    assert isinstance(queue, FleetQueue)
-    return {machine.name: machine.host for machine in queue.machines()}.get(worker, worker)
+    return next((Found(folder, journal, row) for row in reversed(journal.runs()) if row.cookie == job.cookie), None)
 
 
 def output_of_job(number: int, *, following: bool) -> bool:
     """Print the end of what a job printed on another machine. False: it runs here, or did not run yet."""
     with opened() as queue:
         job = queue.job(number)
-        if queue.address == HERE or job.run is None or run_here(queue, job) is not None:
+        if queue.address == HERE or job.run is None or run_here(job) is not None:
             return False
         from seqsup.queue.fleet import FleetQueue
 

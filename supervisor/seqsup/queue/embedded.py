@@ -22,7 +22,7 @@ from seqsup.queue.store import CarryOut, NoSuchJob, QueueError, WorkerStop
 
 _SHOWN = (
     "number", "name", "state", "priority", "added", "by", "not_before", "lost", "stop", "worker", "run", "state_dir",
-    "started", "ended", "exit_code", "why", "note",
+    "started", "ended", "exit_code", "why", "note", "cookie",
 )  # fmt: skip
 _LAST = 2**63 - 1  # the highest number that SQLite has
 

@@ -25,7 +25,7 @@ _SHOWN = """
     number, name, CASE WHEN state = 'ready' AND not_before > now() THEN 'waiting' ELSE state END AS state, priority,
     extract(epoch FROM added)::float AS added, by_whom AS by, extract(epoch FROM not_before)::float AS not_before, lost,
     stop > 0 AS stop_wanted, worker, run, state_dir, extract(epoch FROM started)::float AS started,
-    extract(epoch FROM ended)::float AS ended, exit_code, why, note,
+    extract(epoch FROM ended)::float AS ended, exit_code, why, note, cookie,
     ARRAY(SELECT needed FROM seqsup_job_needs WHERE job = number ORDER BY needed) AS after
 """
 _IN_TURN = "priority DESC, head DESC, number"

@@ -78,6 +78,7 @@ class Job(Struct, frozen=True, kw_only=True):
     stop_wanted: bool = False  # it is running and was asked to end
     worker: str | None = None  # that runs it or ran it
     run: str | None = None  # its run there, such as r42
+    cookie: str | None = None  # of its run, by which the machine that has the run knows it
     state_dir: str | None = None  # there
     started: float | None = None
     ended: float | None = None

@@ -110,7 +110,7 @@ def _of_job(number: int, as_json: bool) -> int | None:
 
     with opened() as queue:
         job = queue.job(number)
-        if run_here(queue, job) is not None:
+        if run_here(job) is not None:
             if not as_json:
                 click.echo(told(job))
             return None

@@ -76,7 +76,7 @@ def _stop_job(number: int, now: bool) -> int:
     with opened() as queue:
         job = queue.job(number)
         drop(queue, job, now=now)
-        found = run_here(queue, job) if now and not job.state.over else None
+        found = run_here(job) if now and not job.state.over else None
     if found is not None:
         _wait(found)
     return 0
