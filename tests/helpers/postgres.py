@@ -68,7 +68,7 @@ class Server:
         }  # fmt: skip
         guard = subprocess.Popen(
             [sys.executable, Path(__file__).with_name("postgres_guard.py"), json.dumps(start)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env={"PATH": os.environ["PATH"]},
         )  # fmt: skip
         guard.wait()
         assert guard.stdout is not None

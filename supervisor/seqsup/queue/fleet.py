@@ -14,20 +14,25 @@ from msgspec.structs import replace
 from seqsup.errors import SeqsupError
 from seqsup.metrics.queue_figures import WorkerFigures
 from seqsup.model.enums import Halt
+from seqsup.queue import worker_folder
 from seqsup.queue.fleet_link import Address, Link, Row, Unreachable
 from seqsup.queue.fleet_schema import check, create
 from seqsup.queue.held import MOST_OUTPUT
 from seqsup.queue.jobs import Job, JobState, NewJob, encode, job_label
 from seqsup.queue.order import needed_here, refuse_needed, why_waiting
 from seqsup.queue.store import CarryOut, NoSuchJob, WorkerStop
+from seqsup.state.run_folder import state_dir
 
-_SHOWN = """
-    number, name, CASE WHEN state = 'ready' AND not_before > now() THEN 'waiting' ELSE state END AS state, priority,
-    extract(epoch FROM added)::float AS added, by_whom AS by, extract(epoch FROM not_before)::float AS not_before, lost,
+_DUE = "(not_before IS NULL OR not_before <= extract(epoch FROM now()))"
+_STATE = f"CASE WHEN state = 'ready' AND NOT {_DUE} THEN 'waiting' ELSE state END AS state"
+_SHOWN = f"""
+    number, name, {_STATE}, priority,
+    extract(epoch FROM added)::float AS added, by_whom AS by, not_before, lost,
     stop > 0 AS stop_wanted, worker, run, state_dir, extract(epoch FROM started)::float AS started,
     extract(epoch FROM ended)::float AS ended, exit_code, why, note, cookie,
     ARRAY(SELECT needed FROM seqsup_job_needs WHERE job = number ORDER BY needed) AS after
 """
+_LAST = 2**63 - 1  # the highest number that PostgreSQL has
 _IN_TURN = "priority DESC, head DESC, number"
 
 
@@ -84,11 +89,14 @@ class FleetQueue:
             return [row["number"] for row in found] if found else self._add(jobs, cookies)
 
     def _add(self, jobs: Sequence[NewJob], cookies: Sequence[str]) -> list[int]:
-        known = sorted({each for job in jobs for each in job.after if each > 0})
+        for place, job in enumerate(jobs):
+            needed_here(job.after, range(place))
+        known = sorted({each for job in jobs for each in job.after if each >= 0})
         with self._link.transaction() as connection:
             # None of them can end until this one is committed.
             rows = connection.execute(
-                "SELECT number, state FROM seqsup_jobs WHERE number = ANY (%s) ORDER BY number FOR SHARE", (known,)
+                "SELECT number, state FROM seqsup_jobs WHERE number = ANY (%s) ORDER BY number FOR SHARE",
+                ([each for each in known if each <= _LAST],),
             ).fetchall()
             states = {row["number"]: JobState(row["state"]) for row in rows}
             refuse_needed({each: states.get(each) for each in known})
@@ -112,7 +120,7 @@ class FleetQueue:
             cursor = connection.cursor()
             cursor.executemany(
                 "INSERT INTO seqsup_jobs (number, name, body, schema, state, priority, unmet, not_before, by_whom,"
-                " cookie) VALUES (%s, %s, %s, %s, %s, %s, %s, to_timestamp(%s), %s, %s)",
+                " cookie) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 values,
             )
             cursor.executemany("INSERT INTO seqsup_job_needs VALUES (%s, %s)", needs)
@@ -124,7 +132,7 @@ class FleetQueue:
         return numbers
 
     def job(self, number: int) -> Job:
-        found = self._read("WHERE number = %(number)s", {"number": number})
+        found = self._read("WHERE number = %(number)s", {"number": number}) if abs(number) <= _LAST else []
         if not found:
             last = self._link.rows("SELECT max(number) AS last FROM seqsup_jobs")[0]["last"]
             known = f"its last one is {job_label(last)}" if last else "it is empty"
@@ -132,13 +140,12 @@ class FleetQueue:
         return found[0]
 
     def jobs(self, *, over: int = 20, waiting: int = 50) -> list[Job]:
-        due = "(not_before IS NULL OR not_before <= now())"
         found: list[Job] = []
         for which, order, most in (
-            ("state = 'running'", "started", 2**31),
-            (f"state = 'ready' AND {due}", _IN_TURN, waiting),
-            (f"(state = 'waiting' OR state = 'ready' AND NOT {due})", _IN_TURN, waiting),
-            ("ended IS NOT NULL", "ended DESC", over),
+            ("state = 'running'", "started, number", _LAST),
+            (f"state = 'ready' AND {_DUE}", _IN_TURN, waiting),
+            (f"(state = 'waiting' OR state = 'ready' AND NOT {_DUE})", _IN_TURN, waiting),
+            ("ended IS NOT NULL", "ended DESC, number DESC", over),
         ):
             if which.startswith("("):
                 most = waiting - sum(job.state is JobState.READY for job in found)
@@ -159,19 +166,16 @@ class FleetQueue:
         ]
 
     def counts(self) -> dict[JobState, int]:
-        rows = self._link.rows(
-            "SELECT CASE WHEN state = 'ready' AND not_before > now() THEN 'waiting' ELSE state END AS state,"
-            " count(*) AS number FROM seqsup_jobs GROUP BY 1"
-        )
+        rows = self._link.rows(f"SELECT {_STATE}, count(*) AS number FROM seqsup_jobs GROUP BY 1")
         found = {row["state"]: int(row["number"]) for row in rows}
         return {state: found.get(state, 0) for state in JobState}
 
     def oldest_wait(self) -> float:
         (row,) = self._link.rows(
-            "SELECT extract(epoch FROM now() - min(greatest(added, not_before)))::float AS seconds FROM seqsup_jobs"
-            " WHERE state = 'ready' AND (not_before IS NULL OR not_before <= now())"
+            "SELECT extract(epoch FROM now() - min(greatest(added, retried, to_timestamp(not_before))))::float AS waited"
+            f" FROM seqsup_jobs WHERE state = 'ready' AND {_DUE}"
         )
-        return max(float(row["seconds"] or 0), 0.0)
+        return max(float(row["waited"] or 0), 0.0)
 
     def workers(self) -> list[str]:
         return [machine.name for machine in self.machines() if machine.alive]
@@ -243,4 +247,8 @@ class FleetQueue:
     ) -> None:  # fmt: skip
         from seqsup.queue.fleet_worker import FleetWorker
 
-        await FleetWorker(self._address, worker, carry_out, slots, until_empty, open_now, stop, self.say).serve()
+        lock = worker_folder.enter(state_dir() / "fleet", worker)
+        try:
+            await FleetWorker(self._address, worker, carry_out, slots, until_empty, open_now, stop, self.say).serve()
+        finally:
+            os.close(lock)

@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS seqsup_jobs (
     priority integer NOT NULL,
     head bigint NOT NULL DEFAULT 0,
     unmet integer NOT NULL DEFAULT 0,  -- needed jobs that are not done
-    not_before timestamptz,            -- a ready job is shown as waiting until then
+    not_before double precision,       -- a ready job is shown as waiting until then; seconds of the epoch
     added timestamptz NOT NULL DEFAULT now(),
     by_whom text NOT NULL,
     cookie text NOT NULL UNIQUE,
@@ -92,7 +92,8 @@ CREATE OR REPLACE FUNCTION seqsup_deliver(which bigint, one text DEFAULT NULL) R
 BEGIN
     UPDATE seqsup_jobs SET token = (procrastinate_defer_jobs_v1(ARRAY[ROW(
         CASE WHEN one IS NULL THEN 'seqsup-' || schema ELSE 'seqsup@' || one END, 'seqsup',
-        seqsup_rank(priority, head, number), NULL, NULL, jsonb_build_object('number', number), not_before
+        seqsup_rank(priority, head, number), NULL, NULL, jsonb_build_object('number', number),
+        to_timestamp(not_before)
     )::procrastinate_job_to_defer_v1]))[1] WHERE number = which;
     PERFORM pg_notify('seqsup', coalesce('job ' || one, 'job'));
 END $$;
@@ -146,11 +147,12 @@ BEGIN
     IF job.stop > 0 THEN
         PERFORM seqsup_end(which, 'cancelled', NULL, 'dropped; ' || because);
     ELSIF job.lost + outlived > most THEN
-        PERFORM seqsup_end(which, 'failed', NULL, because || format('; it has outlived %s machines, so it may be what'
-            ' harms them: see its logs, then seqsup queue retry %s', job.lost + outlived, which));
+        PERFORM seqsup_end(which, 'failed', NULL, because || format('; it has outlived %s machines or supervisors, more'
+            ' than %s: it may be the reason; look at its logs, then seqsup queue retry %s', job.lost + outlived, most,
+            which));
     ELSE
         UPDATE seqsup_jobs SET state = CASE WHEN one IS NULL THEN 'ready' ELSE 'running' END, resumes = one IS NOT NULL,
-            head = nextval('seqsup_heads'), why = because, note = '', not_before = NULL WHERE number = which;
+            head = nextval('seqsup_heads'), why = because, note = '' WHERE number = which;
         PERFORM seqsup_redeliver(which, one);
     END IF;
 END $$;
@@ -175,8 +177,11 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- A worker lives, and has these tokens. It learns which of them are still its own, and what is wanted of it.
-CREATE OR REPLACE FUNCTION seqsup_beat(who text, its_incarnation text, its_available bigint, held bigint[])
+-- A worker lives, and has these tokens. It learns which of them are still its own, and what is wanted of it. Jobs that
+-- it had when it was killed come back to it; `lives` has those of them whose supervisors live, and count as lost by none.
+CREATE OR REPLACE FUNCTION seqsup_beat(
+    who text, its_incarnation text, its_available bigint, held bigint[], lives bigint[]
+)
 RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     own seqsup_workers;
@@ -192,7 +197,8 @@ BEGIN
         WHERE worker = who AND state = 'running' AND NOT resumes AND NOT token = ANY (held)
         ORDER BY number FOR UPDATE
     LOOP
-        PERFORM seqsup_again(job.number, format('worker %s was killed', who), 1, who);
+        PERFORM seqsup_again(job.number, format('worker %s was killed', who),
+            CASE WHEN job.number = ANY (lives) THEN 0 ELSE 1 END, who);
     END LOOP;
     RETURN (
         SELECT jsonb_build_object(
@@ -223,8 +229,8 @@ END $$;
 CREATE OR REPLACE FUNCTION seqsup_outlook(known_schema integer) RETURNS jsonb LANGUAGE sql AS $$
     SELECT jsonb_build_object(
         'due', (
-            SELECT extract(epoch FROM min(not_before) - now())
-            FROM seqsup_jobs WHERE state = 'ready' AND not_before > now()
+            SELECT min(not_before) - extract(epoch FROM now())
+            FROM seqsup_jobs WHERE state = 'ready' AND not_before > extract(epoch FROM now())
         ),
         'newer', (SELECT min(number) FROM seqsup_jobs WHERE state = 'ready' AND schema > known_schema),
         'goes_on', EXISTS (SELECT FROM seqsup_jobs WHERE state IN ('ready', 'running') AND schema <= known_schema)
@@ -366,7 +372,7 @@ DECLARE
     job seqsup_jobs;
 BEGIN
     UPDATE seqsup_jobs SET state = CASE WHEN unmet > 0 THEN 'waiting' ELSE 'ready' END, ended = NULL, exit_code = NULL,
-        why = 'retried', stop = 0, lost = 0, token = NULL, started = NULL, not_before = NULL, retried = now()
+        why = 'retried', stop = 0, lost = 0, token = NULL, started = NULL, retried = now()
         WHERE number = which AND state IN ('failed', 'cancelled') RETURNING * INTO job;
     IF job.state = 'ready' THEN
         PERFORM seqsup_deliver(which);

@@ -5,8 +5,9 @@ import logging
 import os
 import random
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -25,7 +26,7 @@ from seqsup.queue.held import MOST_OUTPUT, Contact, Held, News
 from seqsup.queue.jobs import SCHEMA, JobResult, Order, Taken, job_label
 from seqsup.queue.rescue import Rescue
 from seqsup.queue.store import CarryOut, QueueError, Unfinished, WorkerStop
-from seqsup.state.run_folder import state_dir
+from seqsup.state.run_folder import RUNS, state_dir, surely_alive
 
 _BEATS = 5  # in a lease
 _LONGEST_SLEEP = 30.0  # seconds, since no message tells of a window that opens
@@ -93,7 +94,12 @@ class FleetWorker:
         )  # fmt: skip
         if other is not None:
             raise QueueError(f"a worker named {self._name} lives on {other}: stop it, or choose another --name")
-        await self._beat()
+        own = await self._link.one(
+            "SELECT coalesce(jsonb_agg(jsonb_build_array(number, run, state_dir)), '[]') FROM seqsup_jobs"
+            " WHERE worker = %(who)s AND state = 'running' AND run IS NOT NULL",
+            who=self._name,
+        )  # fmt: skip
+        await self._beat([number for number, run, folder in own if surely_alive(Path(folder) / RUNS / run)])
 
     async def _call(self, call: str, **values: object) -> Any:
         """Call a function of the queue, which is one transaction. QueueError: it may or may not have happened."""
@@ -146,11 +152,12 @@ class FleetWorker:
                 rescue.looked = False
                 await asyncio.sleep(min(_AGAIN, self._contact.lease / _BEATS))
 
-    async def _beat(self) -> None:
+    async def _beat(self, lives: Sequence[int] = ()) -> None:
+        lives = list(lives)
         asked, held = self._contact.now(), dict(self._held)
         told = await self._call(
-            "seqsup_beat(%(who)s, %(incarnation)s, %(available)s, %(held)s::bigint[])",
-            available=self._host.available(), held=list(held),
+            "seqsup_beat(%(who)s, %(incarnation)s, %(available)s, %(held)s::bigint[], %(lives)s::bigint[])",
+            available=self._host.available(), held=list(held), lives=lives,
         )  # fmt: skip
         if self._unreachable:
             self._unreachable = False
