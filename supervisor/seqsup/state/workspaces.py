@@ -30,7 +30,7 @@ class Release(Struct, frozen=True):
     def stays(self, ended: GitEnded | None, why: str = "") -> str:
         """Say why it stays; empty: it is gone. `why` is what git complains of."""
         if ended is None or not ended.removed:
-            return f"its workspace {self.folder} stays: {why or (ended and ended.holds) or 'it cannot be removed'}"
+            return f"its workspace {self.folder} is kept: {why or (ended and ended.holds) or 'it cannot be removed'}"
         with suppress(OSError):
             self.folder.parent.rmdir()
         return ""
@@ -77,7 +77,7 @@ def releases(journal: JournalReader, state_dir: Path, run: int, *, dry: bool = F
             try:
                 account = users.look_up(each.user) if each.user else None
             except SeqsupError as error:
-                raise OSError(f"its workspace {each.folder} stays: {error}") from error
+                raise OSError(f"its workspace {each.folder} is kept: {error}") from error
             yield Release(Path(each.folder), end_request(each, "", remove=not dry), account)
 
 
@@ -100,4 +100,4 @@ def release(
             why = str(error)
         stays = each.stays(ended, why) if not dry else (why or (ended.holds if ended is not None else ""))
         if stays:
-            raise OSError(stays if not dry else f"its workspace {each.folder} stays: {stays}")
+            raise OSError(stays if not dry else f"its workspace {each.folder} is kept: {stays}")

@@ -155,9 +155,9 @@ def test_tree_with_work_is_never_removed(seqsup: Seqsup, shop: Path, script: str
     again = seqsup("start", profile(shop, shell("a", "true"), run={"keep": "0s"}))
     assert again.code == 0, again.stderr
     third = seqsup("start", profile(shop, shell("a", "true"), run={"keep": "0s"}))
-    assert f"r1, an old run, cannot be removed: its workspace {tree} stays" in third.stderr
+    assert f"r1, an old run, cannot be removed: its workspace {tree} is kept: " in third.stderr
     cleaned = seqsup("artifacts", "clean", "--days", "0")
-    assert f"r1 stays: its workspace {tree} stays" in cleaned.stderr
+    assert f"r1 stays: its workspace {tree} is kept: " in cleaned.stderr
     assert tree.is_dir()
     assert seqsup("status", "r1").code == 0
 
