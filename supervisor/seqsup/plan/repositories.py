@@ -36,7 +36,7 @@ def look(
     for account in accounts:
         try:
             if account is None and os.geteuid() == 0 and not given.remote:
-                _believe(ask(GitPlace, request("where", git=git), environ, None, PATIENCE).common)
+                _believe(git, ask(GitPlace, request("where", git=git), environ, None, PATIENCE).common)
             found = found or ask(GitRepository, asked, environ, account, PATIENCE)
         except GitError as error:
             of = f"{without_password(git)}: " if given.remote else ""
@@ -56,9 +56,10 @@ def look(
     return found
 
 
-def _believe(common: str) -> None:
+def _believe(git: str, common: str) -> None:
     """Raise GitError if root does not believe a repository: git runs programs that its configuration names."""
-    if (exposed := exposure(f"{common}/config") or exposure(f"{common}/info/attributes")) is not None:
+    exposed = exposure(git) or exposure(f"{common}/config") or exposure(f"{common}/info/attributes")
+    if exposed is not None:
         raise GitError(f"refused as root, because another user can change this repository: {exposed}, or set run.user")
 
 

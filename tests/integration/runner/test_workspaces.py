@@ -441,6 +441,11 @@ def test_root_lets_the_user_of_the_agent_own_its_workspace(seqsup: Seqsup, shop:
     unsafe = seqsup("start", profile(tmp_path, shell("a", "true"), git=str(shop)))
     assert unsafe.code == 2
     assert "belongs to" in unsafe.stderr
+    for each in (shop, *shop.rglob("*")):
+        shutil.chown(each, "root")
+    (shop / ".git/config").chmod(0o666)
+    unsafe = seqsup("start", profile(tmp_path, shell("a", "true"), git=str(shop)))
+    assert "refused as root, because another user can change this repository" in " ".join(unsafe.stderr.split())
 
 
 def test_status_and_report_tell_the_same(seqsup: Seqsup, shop: Path, tmp_path: Path) -> None:
