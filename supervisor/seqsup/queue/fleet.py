@@ -15,7 +15,7 @@ from seqsup.errors import SeqsupError
 from seqsup.metrics.queue_figures import WorkerFigures
 from seqsup.model.enums import Halt
 from seqsup.queue import worker_folder
-from seqsup.queue.fleet_link import Address, Link, Row, Unreachable
+from seqsup.queue.fleet_link import Address, AsyncLink, Link, Row, Unreachable
 from seqsup.queue.fleet_schema import check, create
 from seqsup.queue.held import MOST_OUTPUT
 from seqsup.queue.jobs import Job, JobState, NewJob, encode, job_label
@@ -172,8 +172,8 @@ class FleetQueue:
 
     def oldest_wait(self) -> float:
         (row,) = self._link.rows(
-            "SELECT extract(epoch FROM now() - min(greatest(added, retried, to_timestamp(not_before))))::float AS waited"
-            f" FROM seqsup_jobs WHERE state = 'ready' AND {_DUE}"
+            "SELECT extract(epoch FROM now() - min(greatest(added, retried, to_timestamp(not_before))))::float"
+            f" AS waited FROM seqsup_jobs WHERE state = 'ready' AND {_DUE}"
         )
         return max(float(row["waited"] or 0), 0.0)
 
@@ -245,10 +245,13 @@ class FleetQueue:
         self, worker: str, carry_out: CarryOut, *, slots: int, until_empty: bool, open_now: Callable[[], bool],
         stop: WorkerStop,
     ) -> None:  # fmt: skip
-        from seqsup.queue.fleet_worker import FleetWorker
+        from seqsup.queue.fleet_worker import CHANNELS, FleetWorker
+        from seqsup.queue.pulse import Pulse
 
         lock = worker_folder.enter(state_dir() / "fleet", worker)
         try:
-            await FleetWorker(self._address, worker, carry_out, slots, until_empty, open_now, stop, self.say).serve()
+            link = AsyncLink(self._address, CHANNELS if until_empty else CHANNELS[:1])
+            pulse = Pulse(link, worker, stop, self.figures, self.say)
+            await FleetWorker(link, pulse, carry_out, open_now, stop, until_empty=until_empty).serve(slots)
         finally:
             os.close(lock)

@@ -297,16 +297,18 @@ BEGIN
     RETURN true;
 END $$;
 
--- Give the jobs of lost workers to others. Return how many workers were lost since the last call.
-CREATE OR REPLACE FUNCTION seqsup_rescue() RETURNS integer LANGUAGE plpgsql AS $$
+-- Give the jobs of lost workers to others. Return how many workers were lost since the last call, and jobs by their fate.
+CREATE OR REPLACE FUNCTION seqsup_rescue() RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     patience interval;
     job seqsup_jobs;
-    gone integer;
+    gone integer := 0;
+    ready integer := 0;
+    failed integer := 0;
 BEGIN
     SELECT make_interval(secs => lease) INTO patience FROM seqsup_queue;
     IF now() - pg_postmaster_start_time() < patience OR NOT pg_try_advisory_xact_lock(hashtext('seqsup rescue')) THEN
-        RETURN 0;
+        RETURN jsonb_build_object('lost', 0, 'rescued', 0, 'given_up', 0);
     END IF;
     -- Workers before jobs, as seqsup_beat does: a worker that wakes up now waits for this, or is not lost.
     UPDATE seqsup_workers SET lost = now() WHERE lost IS NULL AND beat < now() - patience;
@@ -317,9 +319,12 @@ BEGIN
         ORDER BY j.number FOR UPDATE OF j SKIP LOCKED
     LOOP
         PERFORM seqsup_again(job.number, format('worker %s was lost', job.worker), 1);
+        SELECT * INTO job FROM seqsup_jobs WHERE number = job.number;
+        ready := ready + (job.state = 'ready')::integer;
+        failed := failed + (job.state = 'failed')::integer;
     END LOOP;
     DELETE FROM seqsup_workers WHERE beat < now() - interval '7 days';
-    RETURN gone;
+    RETURN jsonb_build_object('lost', gone, 'rescued', ready, 'given_up', failed);
 END $$;
 
 -- Of deliveries that a worker has fetched, return those that no worker carries out.

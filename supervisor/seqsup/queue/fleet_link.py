@@ -131,20 +131,21 @@ class Link:
 class AsyncLink:
     """The one connection of a worker. Between queries it listens to what others tell."""
 
-    def __init__(self, address: Address, channels: Sequence[str], hear: Callable[[str, str], None]) -> None:
-        """`hear` is called with a channel and what is said there."""
+    def __init__(self, address: Address, channels: Sequence[str]) -> None:
         self.address, self.limit = address, LIMIT
-        self._channels, self._hear = channels, hear
+        self.hear: Callable[[str, str], None] = lambda *_: None  # called with a channel and what is said there
+        self._channels = channels
         self._lock = asyncio.Lock()
         self._open: psycopg.AsyncConnection[Row] | None = None
         self._listening = -1
         self._tasks = set[asyncio.Task[None]]()
 
     async def one(self, query: str, **values: object) -> Any:
-        """Carry out a query, which is one transaction, and return its first value."""
+        """Carry out a query, which is one transaction, and return its first value. Values may be functions."""
         with self.address.telling():
             async with self.connection() as connection:
-                cursor = await connection.execute(query, values)
+                given = {name: value() if callable(value) else value for name, value in values.items()}
+                cursor = await connection.execute(query, given)
                 row = await cursor.fetchone() if cursor.description else None
         return next(iter(row.values())) if row else None
 
@@ -167,7 +168,7 @@ class AsyncLink:
     async def _opened(self) -> "psycopg.AsyncConnection[Row]":
         if self._open is None or self._open.closed:
             opened = await self.address.connect_async()
-            opened.add_notify_handler(lambda notify: self._hear(notify.channel, notify.payload))
+            opened.add_notify_handler(lambda notify: self.hear(notify.channel, notify.payload))
             timer = asyncio.get_running_loop().call_later(self.limit, cut, opened)
             try:
                 with self.address.telling():
@@ -175,7 +176,7 @@ class AsyncLink:
             finally:
                 timer.cancel()
             self._open = opened
-            self._hear(self._channels[0], "job")  # what was said meanwhile is lost
+            self.hear(self._channels[0], "job")  # what was said meanwhile is lost
         return self._open
 
     def _listen(self, connection: "psycopg.AsyncConnection[Row]") -> None:

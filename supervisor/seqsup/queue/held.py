@@ -28,7 +28,7 @@ class Contact:
 
     def answered(self, asked: float) -> None:
         """Record an answer to what was asked at a time of `clock`."""
-        if self.silence() > self.lease * _CUT_OFF:
+        if self.silence() > self.patience():
             self._gap = self._clock()
         self._answered = max(self._answered, asked)
 
@@ -39,13 +39,17 @@ class Contact:
         """Return for how many seconds the server has not answered."""
         return self._clock() - self._answered
 
+    def patience(self) -> float:
+        """Return for how many seconds this worker keeps its agents without an answer."""
+        return self.lease * _CUT_OFF
+
     def cut_off(self) -> bool:
         """Say whether this worker must end its agents: another machine may soon have their jobs."""
-        return not self.ride_out and self.silence() > self.lease * _CUT_OFF
+        return not self.ride_out and self.silence() > self.patience()
 
     def may_rescue(self) -> bool:
         """Say whether it can judge others: after a gap they have a lease to be heard of."""
-        return self.silence() < self.lease * _CUT_OFF and (
+        return self.silence() < self.patience() and (
             self._gap is None or self._clock() - self._gap >= self.lease
         )  # fmt: skip
 
@@ -91,6 +95,17 @@ class Held:
     def output(self, data: bytes) -> None:
         """Keep what the job printed, for other machines; of more than 1 MiB the end."""
         self.news = self.news.followed_by(News(output=data))
+
+    @property
+    def claimed(self) -> bool:
+        return hasattr(self, "taken")
+
+    def hear(self, stop: int | None) -> None:
+        """Take what the queue wants of the job. None: it is not this worker's."""
+        if stop is not None:
+            self.stop = Halt(max(self.stop, stop))
+        elif self.claimed:
+            self.void = True
 
     def wanted(self) -> Halt:
         self.given_up = self.given_up or (not self.void and self._contact.cut_off())

@@ -2,6 +2,7 @@
 
 from procrastinate import App
 
+from seqsup.metrics.queue_figures import WorkerFigures
 from seqsup.queue.fleet_link import AsyncLink
 from seqsup.queue.held import boot_seconds
 
@@ -11,14 +12,18 @@ _ON_ITS_WAY = 5.0  # seconds that a worker may take between a fetch and its clai
 class Rescue:
     """Looks after all machines, next to the jobs of a worker, so that it needs no slot. One machine at a time does."""
 
-    def __init__(self, link: AsyncLink, app: App) -> None:
-        self._link, self._app = link, app
+    def __init__(self, link: AsyncLink, app: App, figures: WorkerFigures) -> None:
+        self._link, self._app, self._figures = link, app, figures
         self._suspects: dict[int, float] = {}  # deliveries without a job that runs -> when they were first seen
         self.looked = False  # for lost deliveries, since a machine or the server was lost
 
     async def round(self) -> None:
-        lost = await self._link.one("SELECT seqsup_rescue()")
-        if lost or not self.looked or self._suspects:
+        found = await self._link.one("SELECT seqsup_rescue()")
+        for _ in range(found["rescued"]):
+            self._figures.rescue()
+        for _ in range(found["given_up"]):
+            self._figures.give_up()
+        if found["lost"] or not self.looked or self._suspects:
             self.looked = True
             await self._look()
 
