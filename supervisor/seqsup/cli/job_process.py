@@ -79,7 +79,7 @@ class Lines:
 
     def __init__(self) -> None:
         self._outlet = NonblockingWriter(1)
-        self.last = ""  # that was said
+        self.last = ""  # line that was told
 
     def tell(self, line: Line) -> None:
         self.last = line.said or self.last

@@ -246,12 +246,12 @@ class FleetQueue:
         stop: WorkerStop,
     ) -> None:  # fmt: skip
         from seqsup.queue.fleet_worker import CHANNELS, FleetWorker
-        from seqsup.queue.pulse import Pulse
+        from seqsup.queue.heartbeat import Heartbeat
 
         lock = worker_folder.enter(state_dir() / "fleet", worker)
         try:
             link = AsyncLink(self._address, CHANNELS if until_empty else CHANNELS[:1])
-            pulse = Pulse(link, worker, stop, self.figures, self.say)
+            pulse = Heartbeat(link, worker, stop, self.figures, self.say)
             await FleetWorker(link, pulse, carry_out, open_now, stop, until_empty=until_empty).serve(slots)
         finally:
             os.close(lock)

@@ -1,4 +1,4 @@
-"""Connections to a PostgreSQL server that answers within three seconds, or is said not to."""
+"""Connections to a PostgreSQL server that answers within three seconds, or counts as unreachable."""
 
 import asyncio
 import os
@@ -133,7 +133,7 @@ class AsyncLink:
 
     def __init__(self, address: Address, channels: Sequence[str]) -> None:
         self.address, self.limit = address, LIMIT
-        self.hear: Callable[[str, str], None] = lambda *_: None  # called with a channel and what is said there
+        self.hear: Callable[[str, str], None] = lambda *_: None  # called with a channel and its message
         self._channels = channels
         self._lock = asyncio.Lock()
         self._open: psycopg.AsyncConnection[Row] | None = None
@@ -176,7 +176,7 @@ class AsyncLink:
             finally:
                 timer.cancel()
             self._open = opened
-            self.hear(self._channels[0], "job")  # what was said meanwhile is lost
+            self.hear(self._channels[0], "job")  # messages meanwhile are lost
         return self._open
 
     def _listen(self, connection: "psycopg.AsyncConnection[Row]") -> None:

@@ -22,7 +22,7 @@ _PROCRASTINATE = (  # functions of Procrastinate that this version calls
 )
 _TABLES = ("queue", "jobs", "job_needs", "workers", "output")
 ROLE = """\
--- A role that can add jobs and carry them out, but not change tables. Whoever has it can run commands on all workers.
+-- A role that can add jobs and carry them out, but not change tables. Its users can run commands on all workers.
 CREATE ROLE seqsup LOGIN PASSWORD 'choose one';
 GRANT USAGE ON SCHEMA {schema} TO seqsup;
 GRANT SELECT ON {schema}.seqsup_queue TO seqsup;

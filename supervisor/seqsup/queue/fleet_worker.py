@@ -15,9 +15,9 @@ from procrastinate.worker import Worker
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Halt
 from seqsup.queue.fleet_link import AsyncLink
+from seqsup.queue.heartbeat import Heartbeat
 from seqsup.queue.held import Held
 from seqsup.queue.jobs import SCHEMA, JobResult, Order, Taken, job_label
-from seqsup.queue.pulse import Pulse
 from seqsup.queue.store import CarryOut, QueueError, Unfinished, WorkerStop
 
 CHANNELS = ("seqsup", "seqsup_end")  # what workers are told; the numbers of jobs that end
@@ -36,7 +36,7 @@ class _Deliveries(JobManager):
 
 class FleetWorker:
     def __init__(
-        self, link: AsyncLink, pulse: Pulse, carry_out: CarryOut, open_now: Callable[[], bool], stop: WorkerStop,
+        self, link: AsyncLink, pulse: Heartbeat, carry_out: CarryOut, open_now: Callable[[], bool], stop: WorkerStop,
         *, until_empty: bool,
     ) -> None:  # fmt: skip
         self._link, self._pulse, self._carry_out = link, pulse, carry_out
@@ -44,7 +44,7 @@ class FleetWorker:
         self._name, self._say = pulse.name, pulse.say
         self._work = Wake()  # for slots without a job
         self._empty = False
-        self._newer: int | None = None  # a job of a newer schema, once it was told of
+        self._newer: int | None = None  # a job of a newer schema, once it has been reported
 
     async def serve(self, slots: int) -> None:
         logging.getLogger("procrastinate").setLevel(logging.CRITICAL + 1)  # it repeats what we tell
@@ -159,7 +159,7 @@ class FleetWorker:
 
     async def _claim(self, held: Held, number: int) -> Taken | None:
         told = await self._pulse.call(
-            "seqsup_claim(%(number)s, %(token)s, %(who)s, %(incarnation)s, %(takes)s)",
+            "seqsup_claim(%(number)s, %(token)s, %(worker)s, %(incarnation)s, %(takes)s)",
             number=number, token=held.token, takes=self._takes(),
         )  # fmt: skip
         if told is None:

@@ -29,7 +29,7 @@ _NOTES = 5.0  # seconds between two notes of a job
 _MACHINES = 10  # that look after the others in each round of one of them
 
 
-class Pulse:
+class Heartbeat:
     def __init__(
         self, link: AsyncLink, name: str, stop: WorkerStop, figures: WorkerFigures, say: Callable[[str], None]
     ) -> None:  # fmt: skip
@@ -48,7 +48,7 @@ class Pulse:
 
         A value that can be called is, at the last moment.
         """
-        own = {"who": self.name, "incarnation": self._incarnation}
+        own = {"worker": self.name, "incarnation": self._incarnation}
         answer = await self._link.one(f"SELECT {call}", **own, **values)
         self._figures.beat()
         return answer
@@ -62,13 +62,13 @@ class Pulse:
                 self.miss(error)
                 if self._stop.halt >= Halt.NOW:
                     raise asyncio.CancelledError from error
-                await asyncio.sleep(_AGAIN)
+                await Wake().wait(_AGAIN)
 
     async def enter(self, slots: int) -> None:
         """Tell of this worker, and have back what an earlier one of its name had. QueueError: that one lives."""
         other = await self.call(
-            "seqsup_enter(%(who)s, %(place)s, %(incarnation)s, %(host)s, %(pid)s, %(slots)s, %(version)s, %(memory)s,"
-            " %(available)s)",
+            "seqsup_enter(%(worker)s, %(place)s, %(incarnation)s, %(host)s, %(pid)s, %(slots)s, %(version)s,"
+            " %(memory)s, %(available)s)",
             place=f"{machine_id()}:{state_dir()}", host=socket.gethostname(), pid=os.getpid(), slots=slots,
             version=__version__, memory=os.sysconf("SC_PHYS_PAGES") * PAGE, available=self._host.available(),
         )  # fmt: skip
@@ -76,14 +76,14 @@ class Pulse:
             raise QueueError(f"a worker named {self.name} lives on {other}: stop it, or choose another --name")
         own = await self._link.one(
             "SELECT coalesce(jsonb_agg(jsonb_build_array(number, run, state_dir)), '[]') FROM seqsup_jobs"
-            " WHERE worker = %(who)s AND state = 'running' AND run IS NOT NULL",
-            who=self.name,
+            " WHERE worker = %(worker)s AND state = 'running' AND run IS NOT NULL",
+            worker=self.name,
         )  # fmt: skip
         await self.beat([number for number, run, folder in own if surely_alive(Path(folder) / RUNS / run)])
 
     async def leave(self) -> None:
         with suppress(QueueError):
-            await self.call("seqsup_leave(%(who)s, %(incarnation)s)")
+            await self.call("seqsup_leave(%(worker)s, %(incarnation)s)")
 
     async def keep(self, app: App) -> None:
         """Beat, tell of the jobs, and look after the other machines, until it is cancelled."""
@@ -104,7 +104,7 @@ class Pulse:
             except (QueueError, ConnectorException) as error:
                 self.miss(error)
                 rescue.looked = False
-                await asyncio.sleep(min(_AGAIN, self.contact.lease / _BEATS))
+                await Wake().wait(min(_AGAIN, self.contact.lease / _BEATS))
 
     async def beat(self, lives: Sequence[int] = ()) -> None:
         """Tell that this worker lives. `lives` has jobs of an earlier one whose supervisors do."""
@@ -115,7 +115,7 @@ class Pulse:
             return list(held)
 
         told = await self.call(
-            "seqsup_beat(%(who)s, %(incarnation)s, %(available)s, %(held)s::bigint[], %(lives)s::bigint[])",
+            "seqsup_beat(%(worker)s, %(incarnation)s, %(available)s, %(held)s::bigint[], %(lives)s::bigint[])",
             available=self._host.available(), held=tokens, lives=list(lives),
         )  # fmt: skip
         if self._unreachable:
