@@ -14,10 +14,12 @@ from typing import Any
 
 from procrastinate import PsycopgConnector
 
+from seqsup.metrics.queue_figures import WorkerFigures
 from seqsup.model.enums import Halt
 from seqsup.queue.fleet import FleetQueue
 from seqsup.queue.fleet_link import Address, AsyncLink
-from seqsup.queue.fleet_worker import FleetWorker
+from seqsup.queue.fleet_worker import CHANNELS, FleetWorker
+from seqsup.queue.heartbeat import Heartbeat
 from seqsup.queue.jobs import JobResult, NewJob, Order
 from seqsup.queue.store import Lease
 
@@ -86,8 +88,10 @@ async def main() -> None:
     tasks = []
     watching = asyncio.create_task(watch_loop())
     for which in range(number):
-        worker = FleetWorker(Address(url), f"w{which}", carry_out, 1, False, lambda: True, stop, lambda _: None)
-        tasks.append(asyncio.create_task(worker.serve()))
+        link = AsyncLink(Address(url), CHANNELS[:1])
+        heartbeat = Heartbeat(link, f"w{which}", stop, WorkerFigures(), lambda _: None)
+        worker = FleetWorker(link, heartbeat, carry_out, lambda: True, stop, until_empty=False)
+        tasks.append(asyncio.create_task(worker.serve(1)))
         await asyncio.sleep(seconds / number)  # so that they do not all fetch at the same time
     told["lateness"].clear()
     measuring = True

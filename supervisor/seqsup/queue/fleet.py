@@ -251,7 +251,7 @@ class FleetQueue:
         lock = worker_folder.enter(state_dir() / "fleet", worker)
         try:
             link = AsyncLink(self._address, CHANNELS if until_empty else CHANNELS[:1])
-            pulse = Heartbeat(link, worker, stop, self.figures, self.say)
-            await FleetWorker(link, pulse, carry_out, open_now, stop, until_empty=until_empty).serve(slots)
+            heartbeat = Heartbeat(link, worker, stop, self.figures, self.say)
+            await FleetWorker(link, heartbeat, carry_out, open_now, stop, until_empty=until_empty).serve(slots)
         finally:
             os.close(lock)

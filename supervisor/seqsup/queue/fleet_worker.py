@@ -36,12 +36,12 @@ class _Deliveries(JobManager):
 
 class FleetWorker:
     def __init__(
-        self, link: AsyncLink, pulse: Heartbeat, carry_out: CarryOut, open_now: Callable[[], bool], stop: WorkerStop,
-        *, until_empty: bool,
+        self, link: AsyncLink, heartbeat: Heartbeat, carry_out: CarryOut, open_now: Callable[[], bool],
+        stop: WorkerStop, *, until_empty: bool,
     ) -> None:  # fmt: skip
-        self._link, self._pulse, self._carry_out = link, pulse, carry_out
+        self._link, self._heartbeat, self._carry_out = link, heartbeat, carry_out
         self._open_now, self._stop, self._until_empty = open_now, stop, until_empty
-        self._name, self._say = pulse.name, pulse.say
+        self._name, self._say = heartbeat.name, heartbeat.say
         self._work = Wake()  # for slots without a job
         self._empty = False
         self._newer: int | None = None  # a job of a newer schema, once it has been reported
@@ -49,22 +49,22 @@ class FleetWorker:
     async def serve(self, slots: int) -> None:
         logging.getLogger("procrastinate").setLevel(logging.CRITICAL + 1)  # it repeats what we tell
         logging.getLogger("psycopg").setLevel(logging.CRITICAL + 1)
-        self._link.hear, self._pulse.changed = self._hear, self._work.poke
+        self._link.hear, self._heartbeat.changed = self._hear, self._work.poke
         subscribed = self._stop.subscribe(lambda *_: self._work.poke())
         try:
-            await self._pulse.enter(slots)
+            await self._heartbeat.enter(slots)
             app = self._app()
             await app.open_async(self._link)
             async with asyncio.TaskGroup() as group:
-                beating = group.create_task(self._pulse.keep(app))
+                beating = group.create_task(self._heartbeat.keep(app))
                 taking = [group.create_task(self._slot(app, self._work.branch())) for _ in range(slots)]
                 await asyncio.wait(taking)
                 beating.cancel()
-            await self._pulse.leave()
+            await self._heartbeat.leave()
         finally:
             self._stop.unsubscribe(subscribed)
             await self._link.close()
-        if self._pulse.replaced:
+        if self._heartbeat.replaced:
             raise QueueError(f"another worker named {self._name} has started: this one ends; choose another --name")
 
     def _hear(self, channel: str, said: str) -> None:
@@ -73,7 +73,7 @@ class FleetWorker:
         if channel != CHANNELS[0] or (what == "job" and whom in ("", self._name)):
             self._work.poke()
         elif whom in ("", self._name):
-            self._pulse.wake.poke()
+            self._heartbeat.wake.poke()
 
     # -- taking jobs
 
@@ -90,20 +90,20 @@ class FleetWorker:
 
     async def _slot(self, app: App, wake: Wake) -> None:
         """Take one job after another."""
-        while not (self._stop.halt or self._pulse.replaced or self._empty):
+        while not (self._stop.halt or self._heartbeat.replaced or self._empty):
             try:
                 if await self._take(app):
                     continue
                 pause = await self._look_ahead()
             except (QueueError, ConnectorException) as error:
-                self._pulse.miss(error)
+                self._heartbeat.miss(error)
                 pause = _AGAIN
-            if not (self._empty or self._stop.halt or self._pulse.replaced):
+            if not (self._empty or self._stop.halt or self._heartbeat.replaced):
                 await wake.wait(pause)
 
     def _takes(self) -> bool:
         return (
-            not (self._stop.halt or self._pulse.replaced or self._pulse.paused or self._pulse.drained)
+            not (self._stop.halt or self._heartbeat.replaced or self._heartbeat.paused or self._heartbeat.drained)
             and self._open_now()
         )
 
@@ -135,7 +135,7 @@ class FleetWorker:
 
     async def _look_ahead(self) -> float:
         """Return for how many seconds there is nothing to take, unless this worker is told otherwise."""
-        seen = await self._pulse.call("seqsup_outlook(%(schema)s)", schema=SCHEMA)
+        seen = await self._heartbeat.call("seqsup_outlook(%(schema)s)", schema=SCHEMA)
         if self._newer is None and seen["newer"] is not None:
             self._newer = seen["newer"]
             self._say(f"{job_label(seen['newer'])} was added by a newer seqsup: upgrade this machine to run such jobs")
@@ -147,23 +147,23 @@ class FleetWorker:
     # -- carrying a job out
 
     async def _delivered(self, token: int, number: int) -> None:
-        held = self._pulse.held[token] = Held(token, self._pulse.contact, self._pulse.wake.poke)
+        held = self._heartbeat.held[token] = Held(token, self._heartbeat.contact, self._heartbeat.wake.poke)
         try:
-            taken = await self._pulse.until_answered(lambda: self._claim(held, number))
+            taken = await self._heartbeat.until_answered(lambda: self._claim(held, number))
             if taken is None:
                 return
             held.taken = taken
             await self._carry(held)
         finally:
-            del self._pulse.held[token]
+            del self._heartbeat.held[token]
 
     async def _claim(self, held: Held, number: int) -> Taken | None:
-        told = await self._pulse.call(
+        told = await self._heartbeat.call(
             "seqsup_claim(%(number)s, %(token)s, %(worker)s, %(incarnation)s, %(takes)s)",
             number=number, token=held.token, takes=self._takes(),
         )  # fmt: skip
         if told is None:
-            await self._pulse.beat()  # it tells why
+            await self._heartbeat.beat()  # it tells why
             return None
         held.stop = Halt(told["stop"])
         return Taken(
@@ -186,17 +186,17 @@ class FleetWorker:
             result, outlived = None, 0
             release = f"worker {self._name} could not reach the queue, and stopped it"
         if held.news.output:
-            await self._pulse.until_answered(lambda: self._pulse.tell(held))
+            await self._heartbeat.until_answered(lambda: self._heartbeat.tell(held))
         if result is None:
-            kept = await self._pulse.until_answered(
-                lambda: self._pulse.call(
+            kept = await self._heartbeat.until_answered(
+                lambda: self._heartbeat.call(
                     "seqsup_release(%(number)s, %(token)s, %(why)s, %(outlived)s)",
                     number=number, token=held.token, why=release, outlived=outlived,
                 )
             )  # fmt: skip
         else:
-            kept = await self._pulse.until_answered(
-                lambda: self._pulse.call(
+            kept = await self._heartbeat.until_answered(
+                lambda: self._heartbeat.call(
                     "seqsup_accept(%(number)s, %(token)s, %(state)s, %(code)s, %(run)s, %(why)s)",
                     number=number, token=held.token, state=str(result.state), code=result.exit_code, run=result.run,
                     why="\n".join((result.why, *result.branches)).strip(),
