@@ -14,10 +14,14 @@ from tempfile import TemporaryFile
 from typing import BinaryIO, NoReturn
 
 from seqsup.cli.job_process import JobStart, serve
+from seqsup.host.forks import STEADY
 from seqsup.host.machine import LINUX, give_back
 from seqsup.host.slim_asyncio import asyncio
+from seqsup.host.wake import Wake
 from seqsup.model.preset import built_in
 from seqsup.runner.supervisor import SIGNALS
+
+_LOOK_AGAIN = 0.01  # seconds between two looks whether another thread is at something
 
 
 class Child:
@@ -70,9 +74,15 @@ def prepare() -> None:
 
 async def start_job(start: JobStart) -> Child:
     started = asyncio.get_running_loop().create_future()
-    # Not from within this task: in the child no task runs when its own loop begins
-    asyncio.get_running_loop().call_soon(_fork, start, started)
-    child: Child = await started
+    wake = Wake()
+    while not STEADY.acquire(blocking=False):
+        await wake.wait(_LOOK_AGAIN)
+    try:
+        # Not from within this task: in the child no task runs when its own loop begins
+        asyncio.get_running_loop().call_soon(_fork, start, started)
+        child: Child = await started
+    finally:
+        STEADY.release()
     return child
 
 
@@ -102,6 +112,7 @@ def _in_child(start: JobStart, lines: int, errors: int) -> NoReturn:
     """
     code = 1
     try:
+        STEADY.release()  # its metrics have a thread too
         asyncio._set_running_loop(None)
         signal.set_wakeup_fd(-1)
         os.setsid()  # the end of the worker's terminal is none of its business

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from seqsup.errors import SeqsupError
+from seqsup.host.forks import STEADY
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -98,9 +99,10 @@ class Endpoint:
         if not self._asked():
             return
         sys.setswitchinterval(_SWITCH)
-        from seqsup.metrics.http_server import Server
+        with STEADY:
+            from seqsup.metrics.http_server import Server
 
-        application = _only_at(PATH, self._application())
+            application = _only_at(PATH, self._application())
         with self._ending:
             if self._closed.is_set():
                 return

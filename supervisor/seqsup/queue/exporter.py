@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from seqsup import __version__
+from seqsup.host.forks import STEADY
 from seqsup.metrics.endpoint import Endpoint, PortTaken
 from seqsup.metrics.queue_figures import QueueFigures, WorkerFigures
 from seqsup.queue.jobs import JobResult, JobState
@@ -51,9 +52,10 @@ class WorkerExporter:
         return application(Collector(self._name, self._rows))
 
     def _rows(self) -> "list[Row]":
-        from seqsup.metrics.rows import worker_rows
+        with STEADY:
+            from seqsup.metrics.rows import worker_rows
 
-        return list(worker_rows(self._worker, __version__, self._figures, self._look()))
+            return list(worker_rows(self._worker, __version__, self._figures, self._look()))
 
 
 class QueueLook:
