@@ -7,8 +7,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 from seqsup.model.enums import Halt
 from seqsup.queue.fleet import FleetQueue
@@ -23,21 +22,21 @@ stop = StopRequest()
 async def carry_out(lease: Lease) -> JobResult:
     taken = lease.taken
     environment = {**os.environ, "WORKER": name, "NUMBER": str(taken.number), "LOST": str(taken.lost)}
-    child = await asyncio.create_subprocess_exec(
-        *taken.order.command, cwd=taken.order.folder, env=environment, stdout=asyncio.subprocess.PIPE
-    )
-    lease.begin(f"r{taken.number}", os.environ["SEQSUP_STATE_DIR"])
+    state = os.environ["SEQSUP_STATE_DIR"]
+    attempt = Path(state, "runs", f"r{taken.number}", "sh", "1")
+    attempt.mkdir(parents=True, exist_ok=True)
+    with (attempt / "stdout.log").open("ab") as output:
+        child = await asyncio.create_subprocess_exec(
+            *taken.order.command, cwd=taken.order.folder, env=environment, stdout=output
+        )
+    lease.begin(f"r{taken.number}", state)
     lease.note("works")
-    output = getattr(lease, "output")  # noqa: B009
-    reading = asyncio.create_task(_read(child, output))
     asked = Halt.NONE
     while child.returncode is None:
         asked = max(asked, lease.wanted())
         if max(asked, stop.halt) >= Halt.NOW:
             child.kill()
         await asyncio.wait([asyncio.ensure_future(child.wait())], timeout=0.05)
-    await asyncio.wait([reading], timeout=5)  # what the command started may hold the pipe
-    reading.cancel()
     if child.returncode < 0 and not asked and stop.halt:
         raise Unfinished("its worker stopped")
     if child.returncode == 77:
@@ -46,14 +45,10 @@ async def carry_out(lease: Lease) -> JobResult:
     return JobResult(exit_code=code, run=f"r{taken.number}", cancelled=asked >= Halt.AFTER_AGENT)
 
 
-async def _read(child: Any, output: Callable[[bytes], None]) -> None:
-    while data := await child.stdout.read(65536):
-        output(data)
-
-
 async def main() -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.interrupt, signal.SIGTERM)
-    queue = FleetQueue(url, lambda text: print(text, file=sys.stderr, flush=True))
+    queue = FleetQueue(url)
+    queue.say = lambda text: print(text, file=sys.stderr, flush=True)
     print("serves", file=sys.stderr, flush=True)
     await queue.serve(
         name, carry_out, slots=slots, until_empty="--until-empty" in sys.argv, open_now=lambda: True, stop=stop

@@ -35,6 +35,7 @@ COMMANDS = {
         "status": "Show the active run, or the last one.",
         "runs": "List the runs.",
         "queue": "Show the queue; drop, move and retry its jobs.",
+        "workers": "List the machines of a fleet, or drain one.",
         "logs": "Show what an agent printed.",
         "events": "Print a run's events as JSON lines.",
         "mem": "Show memory use of the active run or of any process; request a GC.",

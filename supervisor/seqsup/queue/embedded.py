@@ -36,6 +36,7 @@ class EmbeddedQueue:
         """Open the queue of a state folder, and create it if there is none."""
         self._folder, self._file = state_dir, QueueFile(state_dir)
         self.figures = WorkerFigures()
+        self.say: Callable[[str], None] = lambda _: None
 
     def close(self) -> None:
         self._file.close()

@@ -56,9 +56,10 @@ class Machine(Struct, frozen=True, kw_only=True):
 class FleetQueue:
     """The jobs of a fleet. See `queue.store.Queue` for what the calls mean."""
 
-    def __init__(self, address: str, say: Callable[[str], None] = lambda _: None) -> None:
-        """Connect to a queue. `say` is what its worker tells people by."""
-        self._address, self.say = Address(address), say
+    def __init__(self, address: str) -> None:
+        """Connect to a queue."""
+        self._address = Address(address)
+        self.say: Callable[[str], None] = lambda _: None
         self.address = self._address.shown
         self.figures = WorkerFigures()
         self._link = Link(self._address)

@@ -185,6 +185,7 @@ class FleetWorker:
         if held.given_up and (result is None or result.cancelled):
             result, outlived = None, 0
             release = f"worker {self._name} could not reach the queue, and stopped it"
+        held.read_output()
         if held.news.output:
             await self._heartbeat.until_answered(lambda: self._heartbeat.tell(held))
         if result is None:

@@ -141,6 +141,7 @@ class Heartbeat:
 
     async def _tell_all(self) -> None:
         for held in list(self.held.values()):
+            held.read_output()
             if held.news and held.claimed:
                 await self.tell(held)
 

@@ -2,11 +2,14 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from msgspec import Struct
 
 from seqsup.model.enums import Halt
 from seqsup.queue.jobs import Taken
+from seqsup.queue.run_output import RunOutput
+from seqsup.state.run_folder import RUNS
 
 _CUT_OFF = 0.6  # of a lease without an answer: the server may give the jobs to others once it is over
 MOST_OUTPUT = 1024 * 1024  # bytes of a job that the server keeps
@@ -84,17 +87,20 @@ class Held:
         self.void = False  # another worker has the job, or may have it
         self.given_up = False  # this worker ends it, since it heard nothing of the server
         self._contact, self._poke = contact, poke
+        self._output: RunOutput | None = None
 
     def begin(self, run: str, state_dir: str) -> None:
         self.news.run, self.news.state_dir = run, state_dir
+        self._output = RunOutput(Path(state_dir) / RUNS / run)
         self._poke()
 
     def note(self, text: str) -> None:
         self.news.note = text
 
-    def output(self, data: bytes) -> None:
-        """Keep what the job printed, for other machines; of more than 1 MiB the end."""
-        self.news = self.news.followed_by(News(output=data))
+    def read_output(self) -> None:
+        """Make news of what the job has printed, for readers on other machines."""
+        while self._output is not None and (printed := self._output.read(MOST_OUTPUT)):
+            self.news = self.news.followed_by(News(output=printed))
 
     @property
     def claimed(self) -> bool:

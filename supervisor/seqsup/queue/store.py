@@ -57,6 +57,7 @@ class Queue(Protocol):
     """
 
     address: str  # for people, without a password
+    say: Callable[[str], None]  # `serve` tells people by it what they should know of the queue
     figures: WorkerFigures  # `serve` keeps its heartbeat, and counts the jobs that it rescues or gives up
 
     def add(self, jobs: Sequence[NewJob]) -> list[int]:

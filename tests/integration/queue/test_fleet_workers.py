@@ -232,7 +232,7 @@ def test_output_of_another_machine_can_be_read_while_the_job_runs(
 ) -> None:
     workers.start("one")
     (number,) = queue.add([job(tmp_path, "echo hello; while [ ! -e go ]; do sleep 0.1; done; seq 400000")])
-    wait_for(lambda: queue.output(number) == b"hello\n")
+    wait_for(lambda: queue.output(number) == b"==> sh/1 stdout <==\nhello\n")
     (tmp_path / "go").touch()
     is_in(queue, number, DONE)
     kept = queue.output(number)

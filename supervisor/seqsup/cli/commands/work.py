@@ -115,6 +115,7 @@ class _Worker:
         takes = f"worker {self._name} takes jobs{several}{between} (queue: {self._queue.address})"
         told = asyncio.get_running_loop().call_soon(self._say, takes, "worker_started")  # once the queue has let it in
         self._queue.figures.slots = slots
+        self._queue.say = lambda said: self._say(said, "queue")
         counting = counted(carrier, self._queue.figures)
         try:
             await self._queue.serve(
