@@ -37,6 +37,9 @@ scrape      a scrape of 12 and of 200 agents, and one while fork bombs are kille
 queue       on the queue of one machine: `seqsup add` against `seqsup status`; from a job in the queue to its process;
             one more /bin/true job of a worker against a run of one agent; the same commands with 100 and with 100,000
             jobs waiting; a worker without a job beside a supervisor of an idle agent
+fleet       on the queue of a fleet, three workers here and a private PostgreSQL: from a job in the queue to its
+            process; 20 agents of 1 s against the ideal; /bin/true jobs against plain tasks of Procrastinate; the fetches of 500
+            played workers (--full: 100 to 1000)
 stream      CPU time to read a line of each agent CLI's JSON stream, and the share of a core at 100 lines a second
 
 "met" compares the median with the target, or the worst value where the row says so.
@@ -54,6 +57,7 @@ from pathlib import Path
 
 import bombs
 import flat
+import fleet
 import handover
 import idle
 import jobs_here
@@ -75,6 +79,7 @@ BENCHMARKS = {
     "sequential": sequential, "handover": handover, "idle": idle, "startup": startup,
     "overshoot": overshoot, "peers": peers, "watch": watch, "spawn": spawn, "bombs": bombs,
     "leftovers": leftovers, "flat": flat, "many": many, "preload": preload, "queue": jobs_here,
+    "fleet": fleet,
     "scrape": scrape, "stream": stream,
 }  # fmt: skip
 
