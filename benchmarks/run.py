@@ -38,8 +38,8 @@ queue       on the queue of one machine: `seqsup add` against `seqsup status`; f
             one more /bin/true job of a worker against a run of one agent; the same commands with 100 and with 100,000
             jobs waiting; a worker without a job beside a supervisor of an idle agent
 fleet       on the queue of a fleet, three workers here and a private PostgreSQL: from a job in the queue to its
-            process; 20 agents of 1 s against the ideal; /bin/true jobs against plain tasks of Procrastinate; the fetches of 500
-            played workers (--full: 100 to 1000)
+            process; 20 agents of 1 s against the ideal; /bin/true jobs against plain tasks of Procrastinate; the
+            fetches of 500 played workers (--full: 100 to 1000)
 stream      CPU time to read a line of each agent CLI's JSON stream, and the share of a core at 100 lines a second
 
 "met" compares the median with the target, or the worst value where the row says so.

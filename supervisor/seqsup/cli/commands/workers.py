@@ -37,7 +37,8 @@ def workers(host: str | None, as_json: bool, url: str | None) -> None:
     address = selected(url)
     if address == EMBEDDED:
         raise click.UsageError(
-            "this queue is that of this machine only: give --queue postgresql://USER@HOST/DATABASE, or see `seqsup queue`"
+            "this queue is that of this machine only: give --queue postgresql://USER@HOST/DATABASE,"
+            " or see `seqsup queue`"
         )
     queue = fleet_queue(address)(address)
     try:
