@@ -37,8 +37,7 @@ def workers(host: str | None, as_json: bool, url: str | None) -> None:
     address = selected(url)
     if address == EMBEDDED:
         raise click.UsageError(
-            "this queue is that of this machine only: give --queue postgresql://USER@HOST/DATABASE,"
-            " or see `seqsup queue`"
+            "the queue is that of this machine: give --queue postgresql://USER@HOST/DATABASE, or see `seqsup queue`"
         )
     queue = fleet_queue(address)(address)
     try:
