@@ -21,7 +21,7 @@ def no_room(*, room: int, most: int, need: int | None, floor: int | None, claime
     """Say why an agent cannot start, in words and numbers; empty if it can.
 
     `room` is what may be used now, and `most` what it was before the run. `claimed` is what running agents may use
-    beyond their present memory. None: no agent runs. Then the agent need not wait for more than there ever was, so that
+    beyond their present memory. None: no agent runs, and no other run. Then the agent need not wait for more than there ever was, so that
     waiting can end.
     """
     least = floor or 0
@@ -33,7 +33,7 @@ def no_room(*, room: int, most: int, need: int | None, floor: int | None, claime
         need = min(need, max(int(most * _WHIM) - least, 0))
     if room >= need + (claimed or 0) + least:
         return ""
-    others = f"; running agents may need {format_size(claimed)} more" if claimed is not None else ""
+    others = f"; running agents may need {format_size(claimed)} more" if claimed else ""
     above = f" and memory.host_floor reserves {format_size(least)}" if least else ""
     return f"needs {format_size(need)}{others}{above}, but only {format_size(room)} is available"
 

@@ -15,14 +15,16 @@ from seqsup.runner.context import RunContext
 
 class Admission:
     def __init__(
-        self, host: Host, need: Callable[[Step], int | None], unpaused: Callable[[], Awaitable[bool]]
+        self, host: Host, need: Callable[[Step], int | None], unpaused: Callable[[], Awaitable[bool]],
+        others: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
         """Construct it while nothing of the run lives: no agent can ask for more than there is now.
 
         `need` gives the bytes that must be available for an agent. `unpaused` waits while the run pauses, and returns
-        False when the run is to end.
+        False when the run is to end. `others` says whether other runs share the machine's turn: what they use comes
+        back one day, so it is waited for.
         """
-        self._host, self._need, self._unpaused = host, need, unpaused
+        self._host, self._need, self._unpaused, self._others = host, need, unpaused, others
         self._most = host.room()
         self._running: dict[str, int] = {}  # what each may take
         self._floors: dict[str, int] = {}  # of the host, for each
@@ -61,7 +63,7 @@ class Admission:
                 break
             if context.stop_request.halt >= enough:
                 return False
-            if time.monotonic() >= deadline and not self._running:
+            if time.monotonic() >= deadline and not self._running and not self._others():
                 raise Stopped(f"{step.name} was not started: {self._missing(step)}")
             await context.wake.wait(rule.interval)
         self._running[step.name], self._floors[step.name] = self._need(step) or 0, step.limits.host_floor or 0
@@ -73,7 +75,7 @@ class Admission:
         claimed = sum(max(may - held.get(agent, 0), 0) for agent, may in self._running.items())
         return resources.no_room(
             room=self._host.room(), most=self._most, need=self._need(step), floor=step.limits.host_floor,
-            claimed=claimed if self._running else None,
+            claimed=claimed if self._running or self._others() else None,
         )  # fmt: skip
 
     def spares(self, step: Step, sample: Sample) -> bool:

@@ -12,3 +12,4 @@ class BegunRun(Struct, frozen=True, kw_only=True):
     lock: int  # descriptor; while it is open, others know that the run's supervisor lives
     continues: bool  # there are events of its earlier parts
     waited: float  # seconds until the machine's turn came
+    shares: bool = False  # other runs may have the turn at the same time

@@ -17,6 +17,7 @@ from seqsup.errors import AtUsageLimit, Stopped, denial
 from seqsup.host.machine import boot_id
 from seqsup.host.wake import Wake
 from seqsup.model.events import AgentDue, Recorded, RunEnded, RunsRemoved, RunStarted, Warned
+from seqsup.model.history import fold
 from seqsup.model.plan import ARTIFACT_ONLY, Plan, Step
 from seqsup.model.reason import Reason
 from seqsup.model.run_view import AgentState, RunView
@@ -44,7 +45,7 @@ from seqsup.runner.spending import Spending
 from seqsup.runner.workspaces import Workspaces
 from seqsup.state.journal import Journal
 from seqsup.state.retention import outdated, remove
-from seqsup.state.run_folder import MEMBERS
+from seqsup.state.run_folder import MEMBERS, surely_alive
 from seqsup.state.workspaces import releases
 from seqsup.text import shown
 
@@ -77,7 +78,7 @@ class Run:
         self._settled: int | None = None  # the exit code, once only messages are waited for
         self._expectations = Expectations(plan, journal, begun.number)
         self._pause = Pause(begun.folder, begun.number, plan.disk_floor, context)
-        self._admission = Admission(context.host, self._expectations.need, self._pause.over)
+        self._admission = Admission(context.host, self._expectations.need, self._pause.over, self._beside_others)
         if plan.concurrency > 1:
             emitter.add_observer(self._admission.observe)
         self._drainer = Drainer(begun.cookie, self._companions.used, lambda: self._view.started or time.time(), context)
@@ -149,6 +150,15 @@ class Run:
         if isinstance(error, FileNotFoundError) and not folder.is_dir():
             return Stopped(f"its folder {folder} was removed while it was running")
         raise error
+
+    def _beside_others(self) -> bool:
+        """Return whether an agent of another run that shares the machine's turn is running."""
+        if not self._begun.shares:
+            return False
+        own = self._begun.folder
+        others = (each for each in own.parent.iterdir() if each != own and (each / MEMBERS).exists())
+        views = (fold(self._journal.events(int(each.name[1:]))) for each in others if surely_alive(each))
+        return any(agent.pid for view in views for agent in view.at_turn)
 
     # -- its beginning
 

@@ -12,6 +12,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from seqsup.containment import needs
 from seqsup.containment.cgroup.parent_limits import ceilings
 from seqsup.containment.reaper import Reaper
@@ -146,6 +148,8 @@ async def _with_turn(
     # This may refuse, so the journal hears of the run only after it
     containment = contain(plan, cookie)
     begun = _begin(plan, journal, row, cookie, waited)
+    if isinstance(of, JobRun) and of.lent:
+        begun = replace(begun, shares=True)
     write_private(begun.folder / QUEUE, str(state_dir()))
     if any(step.account for step in plan.steps) or any(each.account for each in plan.companions):
         leave_keyring()

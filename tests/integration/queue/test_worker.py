@@ -356,6 +356,25 @@ def test_two_slots_run_two_jobs_at_a_time(seqsup_started: SeqsupStarted, tmp_pat
     assert [job(number).state for number in numbers] == [JobState.DONE] * 2
 
 
+def test_agent_waits_for_memory_while_one_of_another_slot_runs(seqsup_started: SeqsupStarted, tmp_path: Path) -> None:
+    total = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
+    large = {"hard": total - 1024**2, "soft": "none"}
+    numbers = [add(chain(tmp_path / "one", "one", "a"))]
+    worker = seqsup_started("work", "--until-empty", "--slots", 2)
+    wait_for(lambda: runs(tmp_path / "one"))
+    for name in ("two", "three"):  # neither waits for the other once the small one has ended
+        (tmp_path / name).mkdir()
+        script = "echo a >>ledger"
+        numbers.append(
+            add(write(tmp_path / name, shell("a", script), name=name, memory=large, drain={"timeout": "1s"}))
+        )
+    wait_for(lambda: len(rows()) > 1 and any(type(each).__name__ == "AdmissionDelayed" for each in events(2)))
+    assert not runs(tmp_path / "two")
+    (tmp_path / "one" / "go").touch()
+    assert worker.wait().code == 0, worker.stderr
+    assert [job(number).state for number in numbers] == [JobState.DONE] * 3
+
+
 def test_start_of_the_user_takes_its_turn_between_jobs_of_two_slots(
     seqsup_started: SeqsupStarted, tmp_path: Path
 ) -> None:
