@@ -17,7 +17,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import units
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from seqsup.metrics.catalogue import METRICS, PROCESS, full_name
+from seqsup.metrics.catalogue import METRICS, OF_QUEUE, PROCESS, full_name
 
 Json = dict[str, Any]
 SCHEMA_VERSION = 42
@@ -176,7 +176,7 @@ def _overlaps(listed: list[Json]) -> Iterator[str]:
 def known() -> dict[str, str]:
     """Every name that a scrape has, and its kind."""
     found: dict[str, str] = {}
-    for metric in (*METRICS, *PROCESS):
+    for metric in (*METRICS, *OF_QUEUE, *PROCESS):
         name = full_name(metric)
         if metric.kind == "histogram":
             found |= {f"{name}_{part}": "counter" for part in ("bucket", "count", "sum")}
@@ -187,10 +187,10 @@ def known() -> dict[str, str]:
 
 def labels(name: str) -> set[str]:
     """Return the labels of a metric."""
-    for metric in METRICS:
+    for metric in (*METRICS, *OF_QUEUE):
         if re.fullmatch(full_name(metric) + ("_(bucket|count|sum)" if metric.kind == "histogram" else ""), name):
             of_buckets = {"le"} if name.endswith("_bucket") else set()
-            return {"job", "instance", "profile", *metric.labels} | of_buckets
+            return {"job", "instance", metric.of, *metric.labels} | of_buckets
     return {"job", "instance"}
 
 
