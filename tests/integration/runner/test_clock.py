@@ -160,6 +160,14 @@ CALENDAR = {
     "runner/run.py": "when an event was told, for people",
     "runner/run_plan.py": "when the run began, for files that are older",
     "state/samples.py": "for people to read",
+    "metrics/queue_figures.py": "Prometheus wants it",
+    "queue/embedded.py": "--at names a time of day; the rest is for people to read",
+    "queue/desk.py": "the same",
+    "queue/serving.py": "the same; looked at again every 30 seconds",
+    "cli/jobs.py": "for people to read",
+    "cli/commands/add.py": "for people to read",
+    "cli/commands/queue.py": "for people to read",
+    "cli/commands/workers.py": "for people to read",
 }
 
 

@@ -124,7 +124,7 @@ def test_a_prompt_reaches_its_cli_with_results_of_earlier_agents(seqsup: Cli, tm
     events = proven(seqsup("start", profile, "--task", "2", "--json", env={"PATH": path}))
     assert reasons(events) == {"a": "completed", "b": "completed"}
     assert (tmp_path / "given").read_text().splitlines() == [
-        "exec", "--sandbox", "place-write", "--json", "--model", "m2", "-c", "x=it", "--", "-- Fix it", "in 2",
+        "exec", "--sandbox", "workspace-write", "--json", "--model", "m2", "-c", "x=it", "--", "-- Fix it", "in 2",
     ]  # fmt: skip
 
 
