@@ -117,8 +117,8 @@ def workers() -> list[Any]:
     of_workers = f"and on (job, instance) seqsup_worker_info{{{WORKER}}}"
     return [
         columns_of(
-            0, 22, 24, 10, "Workers", "Each worker in this time. A worker without slots is gone.", "worker", columns,
-            {"last heartbeat, ago": "s"},
+            0, 22, 24, 10, "Workers in this time", "Each worker. One without slots is gone.", "worker",
+            columns, {"last heartbeat, ago": "s"},
         ),
         lines(
             0, 32, 8, 8, "Jobs by worker", "Jobs that each worker runs.", "none",

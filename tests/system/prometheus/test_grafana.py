@@ -8,6 +8,7 @@ import platform
 import re
 import runpy
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from helpers.paths import ROOT
 from helpers.profiles import agent, shell, write
 from helpers.waiting import wait_for
 from seqsup import __version__
-from seqsup.metrics.catalogue import METRICS, full_name
+from seqsup.metrics.catalogue import METRICS, OF_QUEUE, full_name
 
 GRAFANA = ROOT / "grafana"
 MADE = runpy.run_path(str(GRAFANA / "make.py"))
@@ -32,16 +33,32 @@ Json = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def board() -> Json:
-    made: Json = json.loads((GRAFANA / "dashboards" / "seqsup-memory.json").read_text())
+    return read("seqsup-memory.json")
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Json:
+    return read("seqsup-fleet.json")
+
+
+def read(name: str) -> Json:
+    made: Json = json.loads((GRAFANA / "dashboards" / name).read_text())
     return made
 
 
-def test_the_dashboard_is_what_its_program_makes() -> None:
-    assert (GRAFANA / "dashboards" / "seqsup-memory.json").read_text() == MADE["text"](), "python grafana/make.py"
+def test_the_dashboards_are_what_their_program_makes() -> None:
+    written = {file.name: file.read_text() for file in (GRAFANA / "dashboards").iterdir()}
+    assert written == MADE["texts"](), "python grafana/make.py"
 
 
-def test_the_dashboard_has_no_fault(board: Json) -> None:
-    assert faults(board) == []
+@pytest.mark.parametrize("name", MADE["texts"]())
+def test_the_dashboard_has_no_fault(name: str) -> None:
+    assert faults(read(name)) == []
+
+
+def test_every_metric_of_worker_and_queue_is_on_the_dashboard(fleet: Json) -> None:
+    shown = {name for _, expr in queries(fleet) for name in names(expr)}
+    assert {full_name(metric) for metric in OF_QUEUE} <= shown
 
 
 def test_every_metric_of_the_running_agent_has_a_panel(board: Json) -> None:
@@ -77,7 +94,7 @@ def _rename(panel: str, *path: Any, to: str) -> Callable[[Json], None]:
     return change
 
 
-TREE, USED, PEAKS = MADE["TREE"], "Used of limit", MADE["PEAKS"]
+TREE, USED, PEAKS = "Memory by agent", "Used of limit", "Peak memory, of memory.hard"
 SEEDED: dict[str, Callable[[Json], None]] = {
     "exprr": _rename(TREE, "targets", 0, "expr", to="exprr"),
     "unit byte": _set(TREE, "fieldConfig", "defaults", "unit", value="byte"),
@@ -142,6 +159,35 @@ def test_a_seeded_fault_is_found(name: str, board: Json) -> None:
     assert faults(made) != []
 
 
+IN_FLEET: dict[str, Callable[[Json], None]] = {
+    "no queue": _set(
+        "Oldest wait", "targets", 0, "expr",
+        value='max(seqsup_queue_oldest_wait_seconds{job=~"$job",instance=~"$instance",profile=~"$queue"})',
+    ),
+    "a worker of the queue": _set(
+        "Oldest wait", "targets", 0, "expr",
+        value='max by (worker) (seqsup_queue_oldest_wait_seconds{job=~"$job",instance=~"$instance"})',
+    ),
+    "bare counter": _set(
+        "Done", "targets", 0, "expr", value='seqsup_worker_jobs_ended_total{job=~"$job",instance=~"$instance"}'
+    ),
+    "a column that no query fills": _rename(
+        "Workers in this time", "transformations", 1, "options", "renameByName", "Value #A", to="Value #Z"
+    ),
+    "an override of nothing": _set("Slots", "fieldConfig", "overrides", 0, "matcher", "options", value="slot"),
+    "overlap": _set("Oldest wait", "gridPos", "x", value=1),
+    "bytes for seconds": _set("Oldest wait", "fieldConfig", "defaults", "unit", value="bytes"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IN_FLEET)
+def test_a_seeded_fault_is_found_in_the_dashboard_of_a_fleet(name: str, fleet: Json) -> None:
+    made = copy.deepcopy(fleet)
+    IN_FLEET[name](made)
+    assert made != fleet
+    assert faults(made) != []
+
+
 # -- Grafana's own types (npm: @grafana/schema)
 
 _CHECK = """
@@ -171,8 +217,11 @@ _CONFIG = {
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_grafanas_own_types_take_the_dashboard_and_refuse_what_is_wrong(board: Json, tmp_path: Path) -> None:
+def test_grafanas_own_types_take_the_dashboards_and_refuse_what_is_wrong(
+    board: Json, fleet: Json, tmp_path: Path
+) -> None:
     assert _type_errors(board, tmp_path) == ""
+    assert _type_errors(fleet, tmp_path) == ""
     for name, seed in {**FOR_TYPES, "lineWidht": SEEDED["lineWidht"], "titel": SEEDED["titel"]}.items():
         made = copy.deepcopy(board)
         seed(made)
@@ -221,9 +270,9 @@ def test_prometheus_takes_its_files_and_the_alerts_fire_when_they_should() -> No
 
 def test_the_alerts_ask_for_metrics_that_exist_and_each_is_tested() -> None:
     folder = GRAFANA / "prometheus"
-    (group,) = yaml.safe_load((folder / "seqsup.rules.yml").read_text())["groups"]
-    rules = group["rules"]
-    known = {full_name(metric) for metric in METRICS} | {"seqsup_drain_duration_seconds_count"}
+    groups = yaml.safe_load((folder / "seqsup.rules.yml").read_text())["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    known = {full_name(metric) for metric in (*METRICS, *OF_QUEUE)} | {"seqsup_drain_duration_seconds_count"}
     tests = (folder / "seqsup.rules.test.yml").read_text()
     for rule in rules:
         words = {word for word in _words(rule["expr"]) if word.startswith("seqsup_")}
@@ -258,6 +307,7 @@ def test_the_files_fit_together() -> None:
     assert source["url"].removeprefix("http://") in " ".join(compose["services"]["prometheus"]["command"])
     scraped = (GRAFANA / "prometheus/prometheus.yml").read_text()
     assert '"127.0.0.1:9472"' in scraped
+    assert '"127.0.0.1:9473"' in scraped
     assert f"scrape_interval: {source['jsonData']['timeInterval']}" in scraped
 
 
@@ -369,3 +419,30 @@ def unanswered(board: Json, server: Server, now: float, interval: str) -> list[s
         if not server.query_range(filled, now - 120, now, 0.25):
             empty.append(f"{where}: {expr}")
     return empty
+
+
+@pytest.mark.timeout(300)
+def test_each_query_of_a_fleet_has_an_answer_on_a_real_worker(
+    fleet: Json, seqsup: Callable[..., Result], seqsup_started: Callable[..., Started], tmp_path: Path
+) -> None:
+    """A worker is killed while it has a job. The next one takes the job over, and carries out two more."""
+    listen = f"127.0.0.1:{free_port()}"
+    config = (
+        f"scrape_configs: [{{job_name: fleet, scrape_interval: 250ms, static_configs: [{{targets: ['{listen}']}}]}}]\n"
+    )
+    goes = tmp_path / "goes"
+    seqsup("add", "--", "sh", "-c", f"until [ -e {goes} ]; do sleep 0.1; done")
+    seqsup("add", "--", "true")
+    seqsup("add", "--", "false")
+    with prometheus(tmp_path, config) as server:
+        first = seqsup_started("work", "--name", "one", "--listen", listen)
+        wait_for(lambda: server.query('seqsup_queue_jobs{state="running"} == 1'), 60)
+        first.kill()
+        seqsup_started("work", "--name", "two", "--listen", listen)
+        wait_for(lambda: server.query("seqsup_worker_jobs_rescued_total == 1"), 60)
+        goes.touch()
+        wait_for(lambda: server.query('seqsup_worker_jobs_ended_total{worker="two",state="failed"} == 1'), 90)
+        assert server.value('seqsup_queue_jobs{state="done"}') == 2
+        poison = "annotation Poison jobs: "  # it takes three lost supervisors
+        now = time.time()
+        assert [each for each in unanswered(fleet, server, now, "5s") if not each.startswith(poison)] == []
