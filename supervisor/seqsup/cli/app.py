@@ -50,7 +50,7 @@ COMMANDS = {
         "notify": "Send a test message to where a profile's notifications go.",
         "presets": "List the presets, or show or check one.",
         "schema": "Print the JSON Schema of profiles, for editors.",
-        "grafana": "Write a Grafana dashboard and Prometheus alerts.",
+        "grafana": "Write Grafana dashboards and Prometheus alerts.",
         "completion": "Print the shell completion script.",
     },
 }

@@ -1,4 +1,4 @@
-"""`seqsup grafana`: the dashboard, the alerts, and what Prometheus and Grafana need to have them."""
+"""`seqsup grafana`: the dashboards, the alerts, and what Prometheus and Grafana need to have them."""
 
 import shutil
 from pathlib import Path
@@ -12,10 +12,10 @@ from seqsup.errors import SeqsupError
 _PARTS = ("dashboards", "prometheus", "provisioning", "compose.yml")
 
 
-@click.command(short_help="Write a Grafana dashboard and Prometheus alerts.")
+@click.command(short_help="Write Grafana dashboards and Prometheus alerts.")
 @click.argument("folder", default="grafana")
 def grafana(folder: str) -> None:
-    """Write the Grafana dashboard, Prometheus' alerts and the configuration of both to FOLDER (grafana).
+    """Write the Grafana dashboards, Prometheus' alerts and the configuration of both to FOLDER (grafana).
 
     \b
     dashboards/     to import in Grafana: Dashboards, New, Import
@@ -40,5 +40,5 @@ def grafana(folder: str) -> None:
             shutil.copytree(source / part, there / part)
         else:
             shutil.copyfile(source / part, there / part)
-    notice(f"wrote {there}: a dashboard, alerts, and the configuration of Prometheus and Grafana")
-    click.echo(f"next: in Grafana, Dashboards, New, Import: {there}/dashboards/seqsup-memory.json", err=True)
+    notice(f"wrote {there}: dashboards, alerts, and the configuration of Prometheus and Grafana")
+    click.echo(f"next: in Grafana, Dashboards, New, Import: {there}/dashboards/seqsup-memory.json, and seqsup-fleet.json for a queue", err=True)
