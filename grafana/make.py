@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "supervisor")]
+sys.path[:0] = [str(HERE / "boards"), str(HERE.parent / "supervisor")]
 
 import fleet_board  # noqa: E402
 import memory_board  # noqa: E402

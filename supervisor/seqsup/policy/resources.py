@@ -21,8 +21,8 @@ def no_room(*, room: int, most: int, need: int | None, floor: int | None, claime
     """Say why an agent cannot start, in words and numbers; empty if it can.
 
     `room` is what may be used now, and `most` what it was before the run. `claimed` is what running agents may use
-    beyond their present memory. None: no agent runs, and no other run. Then the agent need not wait for more than there ever was, so that
-    waiting can end.
+    beyond their present memory. None: no agent runs, and no other run. Then the agent need not wait for more than there
+    ever was, so that waiting can end.
     """
     least = floor or 0
     if room < least:

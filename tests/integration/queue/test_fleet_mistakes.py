@@ -52,24 +52,24 @@ def test_unknown_database_is_named(postgres: Server) -> None:
 
 
 @pytest.mark.usefixtures("locked")
-def test_wrong_password_is_said_and_not_shown(fleet: str) -> None:
+def test_wrong_password_is_named_and_not_shown(fleet: str) -> None:
     said = refused(fleet.replace("postgres@", f"locked:{SECRET}@"))
     assert "password authentication failed" in said
     assert "~/.pgpass" in said
 
 
 @pytest.mark.usefixtures("locked")
-def test_missing_password_is_said(fleet: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_password_is_named(fleet: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PGPASSWORD", raising=False)
     assert "~/.pgpass" in refused(fleet.replace("postgres@", "locked@"))
 
 
 @pytest.mark.usefixtures("locked")
-def test_server_that_wants_tls_is_said(fleet: str) -> None:
+def test_server_that_wants_tls_is_named(fleet: str) -> None:
     assert "sslmode=verify-full" in refused(fleet.replace("postgres@", "ciphered@") + "?sslmode=disable")
 
 
-def test_server_without_tls_is_said(fleet: str) -> None:
+def test_server_without_tls_is_named(fleet: str) -> None:
     assert "has no TLS" in refused(fleet + "?sslmode=require")
 
 
@@ -107,7 +107,7 @@ def test_init_refuses_a_newer_queue_and_changes_nothing(fleet: str) -> None:
 
 def test_init_is_all_or_nothing(postgres: Server) -> None:
     with postgres.database() as name:
-        postgres.run("CREATE TABLE seqsup_jobs (other integer)", name)  # stands in the way
+        postgres.run("CREATE TABLE seqsup_jobs (other integer)", name)  # is in the way
         with pytest.raises(QueueError):
             FleetQueue.init(postgres.url(name))
         left = postgres.run("SELECT to_regclass('seqsup_queue'), to_regclass('procrastinate_jobs')", name)
