@@ -67,7 +67,7 @@ class Keep(StrEnum):
     NEVER = "never"
 
 
-class RetryIn(StrEnum):
+class TreeOnRetry(StrEnum):
     """What a retry finds in its workspace."""
 
     CLEAN = "clean"  # what the agent found; the work of the last attempt is on a branch of its own

@@ -19,7 +19,7 @@ from seqsup.model.enums import (
     OnTimeout,
     OnUsageLimit,
     RetryHow,
-    RetryIn,
+    TreeOnRetry,
 )
 from seqsup.model.kinds import (
     AGE_OF_DAYS,
@@ -387,10 +387,10 @@ class Retry(Table, frozen=True):
         " resume.",
     ] = RetryHow.AUTO
     workspace: Annotated[
-        RetryIn,
+        TreeOnRetry,
         "What a retry finds in its workspace. clean: what the first attempt found; seqsup saves the work of the last"
         " attempt on a branch. keep: what the last attempt left. A resumed conversation and a round always keep it.",
-    ] = RetryIn.CLEAN
+    ] = TreeOnRetry.CLEAN
     wait: Annotated[float, DURATION, "Wait before the second attempt. It doubles each time, with jitter."] = 1.0
     max_wait: Annotated[
         float,

@@ -4,7 +4,7 @@ import re
 import shlex
 from pathlib import PurePosixPath
 
-from seqsup.model.enums import Keep, RetryIn
+from seqsup.model.enums import Keep, TreeOnRetry
 from seqsup.model.reason import Reason
 from seqsup.text import counted
 
@@ -87,11 +87,11 @@ def without_password(address: str) -> str:
     return re.sub(r"(?<=://)[^/@\s]*@", "", address)
 
 
-def renews(how: RetryIn, last: Reason | None, *, resumed: bool) -> bool:
+def renews(how: TreeOnRetry, last: Reason | None, *, resumed: bool) -> bool:
     """Say whether an attempt starts from what its agent found at first. `last` is how its last attempt ended; None: it
     has not started yet. A resumed conversation relies on the files that it has written, and a round on those before.
     """
-    return how is RetryIn.CLEAN and last not in (None, Reason.UNFINISHED) and not resumed
+    return how is TreeOnRetry.CLEAN and last not in (None, Reason.UNFINISHED) and not resumed
 
 
 def removes(keep: Keep, *, ok: bool) -> bool:

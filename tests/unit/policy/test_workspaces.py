@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqsup.model.enums import Keep, RetryIn
+from seqsup.model.enums import Keep, TreeOnRetry
 from seqsup.model.reason import Reason
 from seqsup.policy.workspaces import (
     branch,
@@ -129,12 +129,12 @@ def test_password_of_an_address_is_not_shown() -> None:
 
 
 def test_only_an_attempt_after_another_starts_from_the_beginning() -> None:
-    assert renews(RetryIn.CLEAN, Reason.FAILED, resumed=False)
-    assert renews(RetryIn.CLEAN, Reason.LOST, resumed=False)
-    assert not renews(RetryIn.CLEAN, None, resumed=False)
-    assert not renews(RetryIn.CLEAN, Reason.HARD, resumed=True)
-    assert not renews(RetryIn.CLEAN, Reason.UNFINISHED, resumed=False)
-    assert not renews(RetryIn.KEEP, Reason.FAILED, resumed=False)
+    assert renews(TreeOnRetry.CLEAN, Reason.FAILED, resumed=False)
+    assert renews(TreeOnRetry.CLEAN, Reason.LOST, resumed=False)
+    assert not renews(TreeOnRetry.CLEAN, None, resumed=False)
+    assert not renews(TreeOnRetry.CLEAN, Reason.HARD, resumed=True)
+    assert not renews(TreeOnRetry.CLEAN, Reason.UNFINISHED, resumed=False)
+    assert not renews(TreeOnRetry.KEEP, Reason.FAILED, resumed=False)
 
 
 def test_keep_decides_when_a_folder_may_go() -> None:
