@@ -69,8 +69,9 @@ class Demo:
         self._written = folder / "written"  # by each agent: the name of its worker
         self._written.mkdir()
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
-        print(f"$ seqsup queue init --queue {url}")
-        FleetQueue.init(url, lease=LEASE)
+        words = ["queue", "init", "--lease", f"{LEASE:.0f}s", "--queue", url]
+        print("$", "seqsup", *words, flush=True)
+        subprocess.run([*SEQSUP, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(ACCEPTED)
 
