@@ -41,7 +41,5 @@ def grafana(folder: str) -> None:
         else:
             shutil.copyfile(source / part, there / part)
     notice(f"wrote {there}: dashboards, alerts, and the configuration of Prometheus and Grafana")
-    click.echo(
-        f"next: in Grafana, Dashboards, New, Import: {there}/dashboards/seqsup-memory.json, and seqsup-fleet.json for a queue",
-        err=True,
-    )
+    click.echo(f"next: in Grafana, Dashboards, New, Import: {there}/dashboards/seqsup-memory.json", err=True)
+    click.echo(f"for a queue and its workers also: {there}/dashboards/seqsup-fleet.json", err=True)
