@@ -33,6 +33,7 @@ from seqsup.model.reason import AT_A_LIMIT, OF_MEMORY, Reason
 
 RUN = 'job=~"$job",instance=~"$instance",profile=~"$profile"'
 AGENT = f'{RUN},agent=~"$agent"'
+OF_RUNS = f"and on (job, instance) seqsup_build_info{{{RUN}}}"
 STATUSES = {  # in the order of their numbers: the timeline shows the highest
     "pending": "#8e8e8e", "running": "blue", "completed": "green", "gave-up": "red", "halted": "orange",
     "skipped": "#5a5a5a",
@@ -291,7 +292,7 @@ def between() -> list[Any]:
         ),
         lines(
             16, 55, 8, 7, "CPU of seqsup", "Share of one core that the supervisor uses.", "percentunit",
-            query(f"rate(process_cpu_seconds_total{{{PROCESS}}}[$__rate_interval])", "cpu"),
+            query(f"rate(process_cpu_seconds_total{{{PROCESS}}}[$__rate_interval]) {OF_RUNS}", "cpu"),
         ),
     ]  # fmt: skip
 
@@ -308,7 +309,7 @@ def beside() -> list[Any]:
         ),
         lines(
             16, 63, 8, 8, "Memory of seqsup", "Resident memory of the supervisor.", "bytes",
-            query(f"process_resident_memory_bytes{{{PROCESS}}}", "memory"),
+            query(f"process_resident_memory_bytes{{{PROCESS}}} {OF_RUNS}", "memory"),
         ),
     ]  # fmt: skip
 
