@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,3 +86,19 @@ def test_worker_lives_on_without_its_terminal(seqsup_started: SeqsupStarted, tmp
     wait_for(lambda: job(number).state is JobState.DONE)
     worker.send(signal.SIGTERM)
     assert worker.wait().code == 143
+
+
+@pytest.mark.parametrize("listen", ["9473", "127.0.0.1:http", ""])
+def test_malformed_address_of_metrics_is_refused(seqsup: Seqsup, listen: str) -> None:
+    refused = seqsup("work", "--listen", listen)
+    assert refused.code == 2
+    assert '--listen: expected "host:port"' in refused.stderr
+
+
+def test_taken_address_of_metrics_is_refused_before_a_job_is_taken(seqsup: Seqsup, tmp_path: Path) -> None:
+    number = add_command(tmp_path, "true")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        refused = seqsup("work", "--until-empty", "--listen", f"127.0.0.1:{taken.getsockname()[1]}")
+    assert refused.code == 3
+    assert "Address already in use; choose another address" in refused.stderr
+    assert job(number).state is JobState.READY
