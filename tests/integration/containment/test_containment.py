@@ -330,9 +330,9 @@ def test_process_in_the_cgroup_is_named_before_a_walk_finds_it(within: Callable[
     """Where a walk takes long the next is not due yet: what he held was called shared memory."""
 
     async def story(tree: Tree, wake: Wake, born: list[int]) -> None:
-        tree._group = cast("Cgroup", Listed([tree.leader, *born]))
+        tree._group = tree.search._group = cast("Cgroup", Listed([tree.leader, *born]))
         named = tree.describe(40 * MIB)
-        tree._group = None
+        tree._group = tree.search._group = None
         assert [process.pid for process in named if process.bytes > 30 * MIB] == born
         assert all(process.pid for process in named)
 
