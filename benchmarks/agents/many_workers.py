@@ -10,6 +10,8 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from procrastinate import PsycopgConnector
@@ -82,14 +84,14 @@ async def watch_loop() -> None:
         told["lateness"].append((time.perf_counter() - before - _TICK) * 1000)
 
 
-async def main() -> None:
+async def main(folder: Path) -> None:
     global measuring
     stop = Stop()
     tasks = []
     watching = asyncio.create_task(watch_loop())
     for which in range(number):
         link = AsyncLink(Address(url), CHANNELS[:1])
-        heartbeat = Heartbeat(link, f"w{which}", stop, WorkerFigures(), lambda _: None)
+        heartbeat = Heartbeat(link, f"w{which}", stop, WorkerFigures(), lambda _: None, folder / f"lease-{which}")
         worker = FleetWorker(link, heartbeat, carry_out, lambda: True, stop, until_empty=False)
         tasks.append(asyncio.create_task(worker.serve(1)))
         await asyncio.sleep(seconds / number)  # so that they do not all fetch at the same time
@@ -109,4 +111,5 @@ timed(AsyncLink, "one", of_link)
 queue = FleetQueue(url)
 queue.add([NewJob(name="plays", order=Order(folder="/"))] * int(number * (2 + length / seconds) * 1.3))
 queue.close()
-asyncio.run(main())
+with TemporaryDirectory() as place:
+    asyncio.run(main(Path(place)))

@@ -3,17 +3,21 @@
 import json
 import re
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from helpers.command_line import Result
+from helpers.command_line import Result, Started
 from helpers.postgres import Server, fleet, postgres, with_queue
 from helpers.profiles import shell, write
+from helpers.waiting import alive, wait_for
+from seqsup.queue.fleet import FleetQueue
 
 __all__ = ["fleet", "postgres", "with_queue"]
 Cli = Callable[..., Result]
+CliStarted = Callable[..., Started]
 
 
 @pytest.fixture
@@ -83,6 +87,25 @@ def test_a_job_runs_on_a_worker_and_its_output_is_seen_elsewhere(seqsup: Cli, qu
     assert "#1 night is done; this is the end of its output on the machine of worker other" in shown.stderr
     assert seqsup("status", "j1") == (0, "#1 night is done\n", "")
     assert "its run r1 is on the machine of worker other" in " ".join(seqsup("report", "j1").stderr.split())
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_run_ends_before_another_machine_gets_its_job(
+    seqsup: Cli, seqsup_started: CliStarted, queue: str, tmp_path: Path, signum: signal.Signals
+) -> None:
+    """Only the worker is killed or frozen: the process of its job lives on, and must see by itself that time is up."""
+    FleetQueue.init(queue, lease=5)
+    script = "if test -e pid; then ! kill -0 $(cat pid) && touch alone; else echo $$ >pid; exec sleep 60; fi"
+    assert seqsup("add", "--", "sh", "-c", script).stdout == "#1\n"
+    first = seqsup_started("work", "--name", "one", env={"SEQSUP_STATE_DIR": str(tmp_path / "one")})
+    agent = int(wait_for(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text().strip()))
+    first.send(signum)
+    try:
+        worked = seqsup("work", "--until-empty", "--name", "two", env={"SEQSUP_STATE_DIR": str(tmp_path / "two")})
+        assert (worked.code, (tmp_path / "alone").exists()) == (0, True), worked.stderr
+        assert not alive(agent)
+    finally:
+        first.send(signal.SIGKILL)
 
 
 @pytest.mark.parametrize(

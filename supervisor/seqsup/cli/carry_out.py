@@ -81,7 +81,13 @@ class Carrier:
             self._turn.leave()
 
     async def _carry_out(self, lease: Lease, place: tuple[int, int] | None) -> JobResult:
-        start = JobStart(taken=lease.taken, place=place, log_level=self._log_level, log_json=self._log_json)
+        start = JobStart(
+            taken=lease.taken,
+            place=place,
+            lease_file=lease.lease_file,
+            log_level=self._log_level,
+            log_json=self._log_json,
+        )
         job = _Job(lease, await start_job(start), self._stop, self._say)
         began = time.monotonic()
         try:

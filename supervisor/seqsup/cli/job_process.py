@@ -6,6 +6,7 @@ waits for the end of that run, or resumes it if its supervisor has died.
 
 import os
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from seqsup.cli.read_profile import state_dir_of
 from seqsup.cli.signals import send
 from seqsup.errors import SeqsupError
 from seqsup.host.machine import machine_id
+from seqsup.model.enums import Halt
 from seqsup.model.events import AdmissionDelayed, AttemptStarted, Recorded, RunStarted
 from seqsup.model.plan import Plan
 from seqsup.model.process import Observation
@@ -32,6 +34,7 @@ from seqsup.plan.repositories import with_order
 from seqsup.policy.passed_on import seen
 from seqsup.profile.parse import parse
 from seqsup.queue.jobs import JobResult, Order, Taken
+from seqsup.queue.lease_file import demanded
 from seqsup.queue.parcel import choice_of, unpack
 from seqsup.runner.begun import BegunRun
 from seqsup.runner.emitter import Emitter
@@ -58,6 +61,7 @@ class JobStart(Struct, frozen=True, kw_only=True):
 
     taken: Taken
     place: tuple[int, int] | None = None  # in the machine's queue, lent by the worker; None: it takes one of its own
+    lease_file: Path | None = None  # says until when this machine may run the job; None: for ever
     log_level: str | None = None  # the least that is shown on the worker's stderr; None: no log
     log_json: bool = False
 
@@ -134,7 +138,9 @@ def serve(start: JobStart, stderr: TextIO) -> int:
     """Carry a job out. Its worker blocks SIGNALS before. `stderr` is the worker's."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # only the worker sends it, also if that ignores its own
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    lines = Lines()
+    lines, over = Lines(), threading.Event()
+    if start.lease_file is not None:
+        threading.Thread(target=_end_with, args=(start.lease_file, over), daemon=True).start()
     try:
         last = _JobProcess(start, lines, stderr).carry_out()
     except SeqsupError as error:
@@ -144,9 +150,20 @@ def serve(start: JobStart, stderr: TextIO) -> int:
         traceback.print_exc()
         why = f"internal error: {type(error).__name__}: {error}"
         last = Line(result=JobResult(exit_code=_FAULT, run=None, why=why))
+    over.set()
     lines.tell(last)
     lines.close()
     return 0
+
+
+def _end_with(lease: Path, over: threading.Event) -> None:
+    """Stop this process's run once another machine may get the job, and kill it if that takes long."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+    for halt, signum in ((Halt.NOW, signal.SIGTERM), (Halt.KILL, signal.SIGINT)):
+        while demanded(lease) < halt:
+            if over.wait(_LOOK_AGAIN):
+                return
+        os.kill(os.getpid(), signum)
 
 
 class _JobProcess:

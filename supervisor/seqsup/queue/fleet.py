@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
+from psycopg import Connection
 
 from seqsup.errors import SeqsupError
 from seqsup.metrics.queue_figures import WorkerFigures
@@ -133,7 +134,8 @@ class FleetQueue:
         return numbers
 
     def job(self, number: int) -> Job:
-        found = self._read("WHERE number = %(number)s", {"number": number}) if abs(number) <= _LAST else []
+        with self._link.transaction() as connection:
+            found = _read(connection, "WHERE number = %(number)s", {"number": max(min(number, _LAST), 0)})
         if not found:
             last = self._link.rows("SELECT max(number) AS last FROM seqsup_jobs")[0]["last"]
             known = f"its last one is {job_label(last)}" if last else "it is empty"
@@ -142,29 +144,18 @@ class FleetQueue:
 
     def jobs(self, *, over: int = 20, waiting: int = 50) -> list[Job]:
         found: list[Job] = []
-        for which, order, most in (
-            ("state = 'running'", "started, number", _LAST),
-            (f"state = 'ready' AND {_DUE}", _IN_TURN, waiting),
-            (f"(state = 'waiting' OR state = 'ready' AND NOT {_DUE})", _IN_TURN, waiting),
-            ("ended IS NOT NULL", "ended DESC, number DESC", over),
-        ):
-            if which.startswith("("):
-                most = waiting - sum(job.state is JobState.READY for job in found)
-            found += self._read(f"WHERE {which} ORDER BY {order} LIMIT %(most)s", {"most": max(most, 0)})
+        with self._link.transaction() as connection:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")  # each job once
+            for which, order, most in (
+                ("state = 'running'", "started, number", _LAST),
+                (f"state = 'ready' AND {_DUE}", _IN_TURN, waiting),
+                (f"(state = 'waiting' OR state = 'ready' AND NOT {_DUE})", _IN_TURN, waiting),
+                ("ended IS NOT NULL", "ended DESC, number DESC", over),
+            ):
+                if which.startswith("("):
+                    most = waiting - sum(job.state is JobState.READY for job in found)
+                found += _read(connection, f"WHERE {which} ORDER BY {order} LIMIT %(most)s", {"most": max(most, 0)})
         return found
-
-    def _read(self, which: str, values: Mapping[str, object]) -> list[Job]:
-        rows = self._link.rows(f"SELECT {_SHOWN} FROM seqsup_jobs {which}", values)
-        jobs = [msgspec.convert(row, Job) for row in rows]
-        needed = sorted({each for job in jobs if job.state is JobState.WAITING for each in job.after})
-        if not needed:
-            return jobs
-        found = self._link.rows("SELECT number, state FROM seqsup_jobs WHERE number = ANY (%(all)s)", {"all": needed})
-        states = {row["number"]: JobState(row["state"]) for row in found}
-        return [
-            replace(job, why=why_waiting(job, states)) if job.state is JobState.WAITING and job.after else job
-            for job in jobs
-        ]
 
     def counts(self) -> dict[JobState, int]:
         rows = self._link.rows(f"SELECT {_STATE}, count(*) AS number FROM seqsup_jobs GROUP BY 1")
@@ -249,10 +240,25 @@ class FleetQueue:
         from seqsup.queue.fleet_worker import CHANNELS, FleetWorker
         from seqsup.queue.heartbeat import Heartbeat
 
-        lock = worker_folder.enter(state_dir() / "fleet", worker)
+        folder = state_dir() / "fleet"
+        lock = worker_folder.enter(folder, worker)
         try:
             link = AsyncLink(self._address, CHANNELS if until_empty else CHANNELS[:1])
-            heartbeat = Heartbeat(link, worker, stop, self.figures, self.say)
+            heartbeat = Heartbeat(link, worker, stop, self.figures, self.say, worker_folder.lease_file(folder, worker))
             await FleetWorker(link, heartbeat, carry_out, open_now, stop, until_empty=until_empty).serve(slots)
         finally:
             os.close(lock)
+
+
+def _read(connection: Connection[Row], which: str, values: Mapping[str, object]) -> list[Job]:
+    rows = connection.execute(f"SELECT {_SHOWN} FROM seqsup_jobs {which}", values).fetchall()
+    jobs = [msgspec.convert(row, Job) for row in rows]
+    needed = sorted({each for job in jobs if job.state is JobState.WAITING for each in job.after})
+    if not needed:
+        return jobs
+    found = connection.execute("SELECT number, state FROM seqsup_jobs WHERE number = ANY (%s)", (needed,)).fetchall()
+    states = {row["number"]: JobState(row["state"]) for row in found}
+    return [
+        replace(job, why=why_waiting(job, states)) if job.state is JobState.WAITING and job.after else job
+        for job in jobs
+    ]

@@ -147,7 +147,9 @@ class FleetWorker:
     # -- carrying a job out
 
     async def _delivered(self, token: int, number: int) -> None:
-        held = self._heartbeat.held[token] = Held(token, self._heartbeat.contact, self._heartbeat.wake.poke)
+        held = self._heartbeat.held[token] = Held(
+            token, self._heartbeat.contact, self._heartbeat.wake.poke, self._heartbeat.lease_file
+        )
         try:
             taken = await self._heartbeat.until_answered(lambda: self._claim(held, number))
             if taken is None:

@@ -19,6 +19,7 @@ from seqsup.metrics.queue_figures import WorkerFigures
 from seqsup.model.enums import Halt
 from seqsup.queue.fleet_link import LIMIT, AsyncLink
 from seqsup.queue.held import MOST_OUTPUT, Contact, Held, News
+from seqsup.queue.lease_file import extend
 from seqsup.queue.rescue import Rescue
 from seqsup.queue.store import QueueError, WorkerStop
 from seqsup.state.run_folder import RUNS, state_dir, surely_alive
@@ -31,9 +32,10 @@ _MACHINES = 10  # that look after the others in each round of one of them
 
 class Heartbeat:
     def __init__(
-        self, link: AsyncLink, name: str, stop: WorkerStop, figures: WorkerFigures, say: Callable[[str], None]
+        self, link: AsyncLink, name: str, stop: WorkerStop, figures: WorkerFigures, say: Callable[[str], None],
+        lease_file: Path,
     ) -> None:  # fmt: skip
-        self.name, self.say = name, say
+        self.name, self.say, self.lease_file = name, say, lease_file
         self.contact, self.wake = Contact(), Wake()  # a poke: beat now
         self.held: dict[int, Held] = {}  # by token
         self.paused = self.drained = self.replaced = False
@@ -129,6 +131,8 @@ class Heartbeat:
             return
         self.contact.answered(asked)
         self.contact.lease, self.contact.ride_out = float(told["lease"]), told["ride_out"]
+        with suppress(OSError):  # the last one still holds; a full disk stops a job early
+            extend(self.lease_file, self.contact)
         self._link.limit = min(LIMIT, self.contact.lease / 2)
         self._workers = int(told["workers"])
         for token, each in held.items():

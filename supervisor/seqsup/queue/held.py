@@ -79,8 +79,10 @@ class News(Struct):
 class Held:
     """A job in a worker's hands: the Lease of its CarryOut."""
 
-    def __init__(self, token: int, contact: Contact, poke: Callable[[], None]) -> None:
-        self.token = token
+    def __init__(
+        self, token: int, contact: Contact, poke: Callable[[], None], lease_file: Path | None = None
+    ) -> None:  # fmt: skip
+        self.token, self.lease_file = token, lease_file
         self.taken: Taken  # set by the claim
         self.news = News()
         self.stop = Halt.NONE

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from math import inf
+from pathlib import Path
 
 from seqsup.host.slim_asyncio import asyncio
 from seqsup.host.wake import Wake
@@ -20,6 +21,8 @@ _FAULT = 70
 
 class _Held:
     """A job in this worker's hands: the Lease of its CarryOut."""
+
+    lease_file: Path | None = None
 
     def __init__(self, desk: Desk, taken: Taken) -> None:
         self.taken, self._desk = taken, desk

@@ -1,6 +1,7 @@
 """What every queue can do, wherever its jobs are kept."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from seqsup.errors import Refused, SeqsupError
@@ -21,6 +22,7 @@ class Lease(Protocol):
     """A worker's hold on one job, while it is carried out."""
 
     taken: Taken
+    lease_file: Path | None  # says until when this machine may run the job; None: no other machine gets it
 
     def begin(self, run: str, state_dir: str) -> None:
         """Record which run carries the job out."""

@@ -39,6 +39,10 @@ def enter(state_dir: Path, name: str) -> int:
     return fd
 
 
+def lease_file(state_dir: Path, name: str) -> Path:
+    return state_dir / FOLDER / name / "lease"
+
+
 def lives(state_dir: Path, name: str) -> bool:
     return surely_alive(state_dir / FOLDER / name)
 
