@@ -30,7 +30,9 @@ class Child:
     def __init__(self, pid: int, lines: int, errors: BinaryIO) -> None:
         """`lines` is the descriptor of its output."""
         self._pid, self._errors = pid, errors
-        self._pidfd = os.pidfd_open(pid) if LINUX else None
+        self._pidfd: int | None = None
+        if LINUX:
+            self._pidfd = os.pidfd_open(pid)
         self.lines = os.fdopen(lines, "rb", buffering=0)
 
     def signal(self, signum: signal.Signals) -> None:
