@@ -140,6 +140,15 @@ def test_a_failed_job_is_retried_and_releases_those_that_wait(seqsup: Cli, queue
     assert (refused.code, "is ready: only a failed or cancelled one" in refused.stderr) == (2, True)
 
 
+def test_retry_of_several_changes_none_if_one_cannot_be_retried(seqsup: Cli, queue: EmbeddedQueue) -> None:
+    queue.add([new("first"), new("second")])
+    ends(1)
+    refused = seqsup("queue", "retry", "1", "2")
+    assert refused.code == 2
+    assert "job #2 is ready: only a failed or cancelled one can be retried" in refused.stderr
+    assert queue.job(1).state == "failed"
+
+
 def test_a_paused_queue_says_so(seqsup: Cli, queue: EmbeddedQueue) -> None:
     queue.add([new("a")])
     assert seqsup("queue", "pause").stderr == "seqsup: the queue is paused: `seqsup queue resume` continues it\n"

@@ -10,7 +10,7 @@ from seqsup.cli.find_run import Found, NeverRan
 from seqsup.cli.output import Outlet, notice
 from seqsup.errors import SeqsupError
 from seqsup.queue.address import HERE, open_queue
-from seqsup.queue.jobs import Job
+from seqsup.queue.jobs import Job, JobState
 from seqsup.queue.store import NoSuchJob, Queue
 from seqsup.queue.table import MOST, QueueView, sentence
 from seqsup.state.journal import Journal
@@ -107,6 +107,17 @@ def each_of(queue: Queue, numbers: tuple[int, ...]) -> list[Job]:
             wrong.append(str(error))
     if wrong:
         raise NoSuchJob("\n".join(wrong))
+    return found
+
+
+def retried(queue: Queue, numbers: tuple[int, ...]) -> list[Job]:
+    """Return the jobs that are to run again. SeqsupError names all that cannot: so a slip changes nothing."""
+    found = each_of(queue, numbers)
+    wrong = [
+        f"job {job.label} is {job.state}" for job in found if job.state not in (JobState.FAILED, JobState.CANCELLED)
+    ]
+    if wrong:
+        raise SeqsupError(f"{'; '.join(wrong)}: only a failed or cancelled one can be retried")
     return found
 
 

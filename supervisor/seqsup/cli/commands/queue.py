@@ -106,7 +106,7 @@ def move(number: int, first: bool, url: str | None) -> None:
 def retry(numbers: tuple[int, ...], url: str | None) -> None:
     """Run failed or cancelled jobs again, under the same numbers. Jobs that wait for them then can start."""
     with opened(_address(url)) as found:
-        for was in each_of(found, numbers):
+        for was in jobs.retried(found, numbers):
             again = found.retry(was.number)
             notice(f"{again.label} {printable(again.name)} is {again.state} again")
 
