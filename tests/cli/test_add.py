@@ -220,6 +220,14 @@ def test_a_mistake_in_the_users_file_is_named_by_line_and_key(seqsup: Cli, text:
     assert seqsup("add", "--queue", "embedded", "--", "true").code == 0  # the file is not asked
 
 
+def test_a_pipe_in_place_of_the_users_file_is_not_waited_for(seqsup: Cli) -> None:
+    file = config("")
+    file.unlink()
+    os.mkfifo(file)
+    refused = seqsup("queue")
+    assert (refused.code, f"{file}: cannot be read: not a regular file" in refused.stderr) == (2, True)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="others may change the files of a user who is not root")
 def test_root_does_not_believe_what_another_user_can_change(seqsup: Cli) -> None:
     file = config('queue = "embedded"\n')

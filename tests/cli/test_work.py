@@ -25,11 +25,11 @@ def test_malformed_window_is_refused(seqsup: Seqsup, window: str) -> None:
     assert f"--window: expected two times of day such as 22:00-07:00, not '{window}'" in refused.stderr
 
 
-@pytest.mark.parametrize("slots", ["0", "-1", "auto", "1.5"])
+@pytest.mark.parametrize("slots", ["0", "-1", "auto", "1.5", "1001"])
 def test_wrong_number_of_slots_is_refused(seqsup: Seqsup, slots: str) -> None:
     refused = seqsup("work", "--slots", slots)
     assert refused.code == 2
-    assert f"--slots: expected a whole number from 1, not '{slots}'" in refused.stderr
+    assert f"--slots: expected a whole number from 1 to 1000, not '{slots}'" in refused.stderr
 
 
 def test_second_worker_of_a_name_is_refused(seqsup: Seqsup, seqsup_started: SeqsupStarted) -> None:

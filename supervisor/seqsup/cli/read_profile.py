@@ -66,7 +66,7 @@ def _has_agents(path: Path) -> bool:
 
 
 def read(path: str) -> Profile:
-    text = read_text(path, _LARGEST, lambda error: _hint(path, error))
+    text = read_text(path, _LARGEST, lambda error: _hint(path, error), may_be_pipe=True)
     return parse(text, path, presets_for(straight(Path(path)).parent))
 
 

@@ -1,5 +1,6 @@
 """The text of a file that a person wrote: a profile or a preset."""
 
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,12 +8,16 @@ from seqsup.profile.complaint import Complaint, ProfileError
 from seqsup.units import MIB
 
 
-def read_text(file: str, largest: int, hint: Callable[[Exception], str] = lambda _: "") -> str:
+def read_text(
+    file: str, largest: int, hint: Callable[[Exception], str] = lambda _: "", *, may_be_pipe: bool = False
+) -> str:  # fmt: skip
     """Return the text of a file of at most `largest` bytes. Raise ProfileError if it cannot be read.
 
-    `hint` returns what to do about the error.
+    `hint` returns what to do about the error. Without `may_be_pipe` nothing is waited for.
     """
     try:
+        if not may_be_pipe and not stat.S_ISREG(Path(file).stat().st_mode):
+            raise ValueError("not a regular file")
         with Path(file).open("rb") as opened:
             raw = opened.read(largest + 1)
         if len(raw) > largest:

@@ -46,7 +46,7 @@ def listen_at(value: str) -> str | None:
 
 
 @click.command(short_help="Take jobs from the queue, and carry them out.")
-@click.option("--slots", type=whole(1), metavar="N", default="1", show_default=True, help="Jobs at a time.")
+@click.option("--slots", type=whole(1, 1000), metavar="N", default="1", show_default=True, help="Jobs at a time.")
 @click.option("--until-empty", is_flag=True, help="Exit once no job can start by itself. Exit code 1: a job failed.")
 @click.option("--window", type=window, metavar="FROM-TO", help="Take jobs only between these times: 22:00-07:00.")
 @click.option("--name", metavar="NAME", help="Name of this worker. Default: the name of the machine.")
