@@ -18,11 +18,11 @@ Seqsup = Callable[..., Result]
 SeqsupStarted = Callable[..., Started]
 
 
-@pytest.mark.parametrize("window", ["22:00", "22-7", "25:00-07:00", "22:00-22:00", ""])
+@pytest.mark.parametrize("window", ["22:00", "22-7", "25:00-07:00", ""])
 def test_malformed_window_is_refused(seqsup: Seqsup, window: str) -> None:
     refused = seqsup("work", "--window", window)
     assert refused.code == 2
-    assert f"--window: expected two times of day such as 22:00-07:00, not '{window}'" in refused.stderr
+    assert f"--window: expected two times of day such as \"22:00-07:00\", not '{window}'" in refused.stderr
 
 
 @pytest.mark.parametrize("slots", ["0", "-1", "auto", "1.5", "1001"])

@@ -48,12 +48,13 @@ def opening(window: str, now: float) -> float:
     """
     if not window:
         return now
-    opens, closes = parse_window(window)
     minutes = (now, *(float(60 * (now // 60 + n)) for n in range(1, 3 * 24 * 60)))
-    return next((at for at in minutes if _within(opens, closes, at)), now)
+    return next((at for at in minutes if is_open(window, at)), now)
 
 
-def _within(opens: int, closes: int, at: float) -> bool:
+def is_open(window: str, at: float) -> bool:
+    """Say whether a moment of the epoch is in the window."""
+    opens, closes = parse_window(window)
     local = time.localtime(at)
     minute = 60 * local.tm_hour + local.tm_min
     return opens <= minute < closes if opens < closes else minute >= opens or minute < closes

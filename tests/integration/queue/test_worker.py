@@ -426,7 +426,7 @@ def test_worker_takes_no_job_outside_of_its_window(
 ) -> None:
     hour = time.localtime().tm_hour
     closed = seqsup_started("work", "--name", "night", "--window", f"{(hour + 5) % 24}:00-{(hour + 6) % 24}:00")
-    wait_for(lambda: "takes jobs, between" in closed.stderr)
+    wait_for(lambda: "takes jobs, from" in closed.stderr)
     number = add_command(tmp_path, "true")
     assert seqsup("work", "--name", "day", "--until-empty", "--window", "00:00-24:00").code == 0
     assert (job(number).state, job(number).worker) == (JobState.DONE, "day")

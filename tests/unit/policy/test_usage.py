@@ -12,7 +12,7 @@ from seqsup.model.enums import OnUsageLimit
 from seqsup.model.outcome import Outcome
 from seqsup.model.profile import UsageRule
 from seqsup.model.reason import Reason
-from seqsup.policy.usage import awaited, held_back, opening
+from seqsup.policy.usage import awaited, held_back, is_open, opening
 
 STOP, WAIT = OnUsageLimit.STOP, OnUsageLimit.WAIT
 
@@ -112,4 +112,5 @@ def test_opening_is_never_before_now_and_within_the_window(opens: int, closes: i
     window = f"{opens // 60:02}:{opens % 60:02}-{closes // 60:02}:{closes % 60:02}"
     at = opening(window, now)
     assert now <= at <= now + 2 * 86400
+    assert is_open(window, at)
     assert opening(window, at) == at

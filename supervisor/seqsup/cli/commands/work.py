@@ -15,14 +15,14 @@ from seqsup.cli.job_starter import prepare
 from seqsup.host.slim_asyncio import asyncio
 from seqsup.model.enums import Halt
 from seqsup.model.profile import address
-from seqsup.policy.window import Window
+from seqsup.policy.usage import is_open
 from seqsup.queue.address import HERE, open_queue
 from seqsup.queue.exporter import WorkerExporter, counted
 from seqsup.queue.store import Queue
 from seqsup.runner.stop_request import StopRequest
 from seqsup.runner.supervisor import SIGNALS, must_be_outside
 from seqsup.text import message
-from seqsup.units import show
+from seqsup.units import parse_window
 
 _STOPS = {
     Halt.AFTER_AGENT: "takes no further job, and stops after the running agent; again: stops it now",
@@ -31,11 +31,12 @@ _STOPS = {
 }
 
 
-def window(value: str) -> Window:
+def window(value: str) -> str:
     try:
-        return Window.parse(value)
-    except ValueError:
-        raise click.BadParameter(f"expected two times of day such as 22:00-07:00, not {show(value)}") from None
+        parse_window(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error).split("\n")[0]) from None
+    return value
 
 
 def listen_at(value: str) -> str | None:
@@ -56,7 +57,7 @@ def listen_at(value: str) -> str | None:
 )
 @log_options
 def work(
-    slots: int, until_empty: bool, window: Window | None, name: str | None, url: str | None, listen: str | None,
+    slots: int, until_empty: bool, window: str | None, name: str | None, url: str | None, listen: str | None,
     log_level: str | None, log_format: str,
 ) -> int:  # fmt: skip
     """Take one job after another from the queue, and carry each out as `seqsup start` would.
@@ -105,13 +106,13 @@ class _Worker:
         finally:
             exporter.close()
 
-    async def serve(self, *, slots: int, until_empty: bool, window: Window | None, log_level: str | None) -> int:
+    async def serve(self, *, slots: int, until_empty: bool, window: str | None, log_level: str | None) -> int:
         """Take jobs until the end, and return the exit code."""
         self._listen()
         turn = LentTurn(self._name) if slots > 1 else None
         carrier = Carrier(self._stop, self._say, turn, log_level=log_level, log_json=self._as_json)
         several = f", {slots} at a time" if slots > 1 else ""
-        between = f", between {window}" if window is not None else ""
+        between = f", from {window.replace('-', ' to ')}" if window is not None else ""
         takes = f"worker {self._name} takes jobs{several}{between} (queue: {self._queue.address})"
         told = asyncio.get_running_loop().call_soon(self._say, takes, "worker_started")  # once the queue has let it in
         self._queue.figures.slots = slots
@@ -119,7 +120,12 @@ class _Worker:
         counting = counted(carrier, self._queue.figures)
         try:
             await self._queue.serve(
-                self._name, counting, slots=slots, until_empty=until_empty, open_now=_open(window), stop=self._stop
+                self._name,
+                counting,
+                slots=slots,
+                until_empty=until_empty,
+                open_now=lambda: window is None or is_open(window, time.time()),
+                stop=self._stop,
             )
         finally:
             told.cancel()
@@ -142,14 +148,3 @@ class _Worker:
             click.echo(spoken(text, event, run=run), err=True)
         else:
             click.echo(message(text), err=True)
-
-
-def _open(window: Window | None) -> Callable[[], bool]:
-    if window is None:
-        return lambda: True
-
-    def holds() -> bool:
-        now = time.localtime()
-        return window.holds(now.tm_hour * 60 + now.tm_min)
-
-    return holds
