@@ -120,13 +120,9 @@ class _Worker:
         counting = counted(carrier, self._queue.figures)
         try:
             await self._queue.serve(
-                self._name,
-                counting,
-                slots=slots,
-                until_empty=until_empty,
-                open_now=lambda: window is None or is_open(window, time.time()),
-                stop=self._stop,
-            )
+                self._name, counting, slots=slots, until_empty=until_empty,
+                open_now=lambda: window is None or is_open(window, time.time()), stop=self._stop,
+            )  # fmt: skip
         finally:
             told.cancel()
         if self._stop.signal is not None:
