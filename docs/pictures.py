@@ -1,9 +1,10 @@
 """Makes the pictures of README and docs: `python3 supervisor pictures`, some ten minutes.
 
-    python docs/pictures.py [terminal] [dashboard]
+    python docs/pictures.py [terminal] [fleet] [dashboard]
 
 `terminal` runs grafana/preview/run.toml in a real terminal (tmux). It draws the plan, the live view of a leaking agent,
-the final table, and the page of the report if there is a headless Chromium. `dashboard` runs grafana/preview/make.py.
+the final table, and the page of the report if there is a headless Chromium. `fleet` shows
+what fleet-demo prints. `dashboard` runs grafana/preview/make.py.
 """
 
 import os
@@ -34,7 +35,7 @@ LEAKS = re.compile(r"▶ embed\b.*attempt 2[^▶]*?\b[678]\d %")
 
 
 def main(wanted: list[str]) -> None:
-    kinds = {"terminal": terminal, "dashboard": dashboard}
+    kinds = {"terminal": terminal, "fleet": fleet, "dashboard": dashboard}
     if unknown := set(wanted) - set(kinds):
         sys.exit(f"no picture {', '.join(unknown)}: choose from {', '.join(kinds)}")
     PICTURES.mkdir(exist_ok=True)
@@ -62,6 +63,18 @@ def terminal() -> None:
         first = next(n for n, line in enumerate(end) if "highest peak" in line)
         draw("table", "seqsup start: the table at the end", end[first:])
         photograph_report(folder, env)
+
+
+def fleet() -> None:
+    ran = subprocess.run(
+        [sys.executable, str(ROOT / "profiles/fleet_demo.py")], capture_output=True, text=True, check=True
+    )  # fmt: skip
+    lines = ran.stdout.splitlines()
+    killed = next(n for n, line in enumerate(lines) if "kill -9" in line)
+    header = next(n for n, line in enumerate(lines) if "accepted results" in line)
+    again = next(n for n, line in enumerate(lines) if ", then" in line)
+    table = [lines[header], "   …", *lines[again - 2 : again + 3], "   …", *lines[-4:]]
+    draw("fleet", "python3 supervisor fleet-demo", [*lines[: killed + 5], " …", *table])
 
 
 def photograph_report(folder: Path, env: dict[str, str]) -> None:

@@ -134,7 +134,7 @@ def mutants(arguments):
 
 
 def pictures(arguments):
-    """Make the pictures of README and docs from real runs: some ten minutes. Arguments: terminal, dashboard."""
+    """Make the pictures of README and docs from real runs: some ten minutes. Arguments: terminal, fleet, dashboard."""
     prepare("dev")
     return call(PYTHON, "docs/pictures.py", *arguments)
 
