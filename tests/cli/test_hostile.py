@@ -26,7 +26,8 @@ Cli = Callable[..., Result]
 ODD = "\x1b]0;PWNED\x07\x9b31m\u202egnp\u2066\u200b\ufeff\rover\x08"
 OURS = re.compile(r"\x1b\[(?:[0-9;]*m|[0-9]*[AK]|\?25[lh])")  # colours and what redraws the live view
 LOOKS = sorted(
-    {name for section in COMMANDS.values() for name in section} - {"start", "run", "bench", "init", "doctor", "grafana"}
+    {name for section in COMMANDS.values() for name in section}
+    - {"start", "run", "work", "bench", "init", "doctor", "grafana"}
 )
 JOINERS = "\u200c\u200d"
 

@@ -21,7 +21,7 @@ from seqsup.text import wrap
 
 Cli = Callable[..., Result]
 
-LOOKS = sorted({name for section in COMMANDS.values() for name in section} - {"start", "run", "init"})
+LOOKS = sorted({name for section in COMMANDS.values() for name in section} - {"start", "run", "work", "init"})
 
 
 # -- no traceback
