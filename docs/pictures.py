@@ -67,7 +67,7 @@ def terminal() -> None:
 
 def fleet() -> None:
     ran = subprocess.run(
-        [sys.executable, str(ROOT / "profiles/fleet_demo.py")], capture_output=True, text=True, check=True
+        [sys.executable, str(ROOT / "supervisor/fleet_demo.py")], capture_output=True, text=True, check=True
     )  # fmt: skip
     lines = ran.stdout.splitlines()
     killed = next(n for n, line in enumerate(lines) if "kill -9" in line)

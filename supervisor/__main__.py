@@ -50,7 +50,7 @@ def demo(arguments):
 def fleet_demo(_):
     """Run thirty agents on three workers and a private PostgreSQL, and kill one of the workers: half a minute."""
     prepare("dev")
-    return call(PYTHON, "profiles/fleet_demo.py")
+    return call(PYTHON, "supervisor/fleet_demo.py")
 
 
 def check(arguments):

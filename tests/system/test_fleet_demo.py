@@ -16,7 +16,7 @@ _PATIENCE = 240  # seconds; it takes half a minute on an idle machine
 def test_fleet_demo_accepts_one_result_of_each_job_though_a_worker_is_killed() -> None:
     binaries()  # or skip
     demo = subprocess.run(
-        [sys.executable, ROOT / "profiles" / "fleet_demo.py"],
+        [sys.executable, ROOT / "supervisor" / "fleet_demo.py"],
         env=environment({}), capture_output=True, text=True, timeout=_PATIENCE, check=False,
     )  # fmt: skip
     assert demo.returncode == 0, demo.stdout + demo.stderr
