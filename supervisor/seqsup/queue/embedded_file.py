@@ -16,6 +16,7 @@ from seqsup.state.journal_schema import (
     make_private,
     must_be_own,
     must_be_regular,
+    use_wal,
 )
 from seqsup.state.run_folder import private
 
@@ -78,7 +79,7 @@ class QueueFile:
         self._db.execute("PRAGMA synchronous = FULL")  # a commit is on the disk
         if self._format():
             return
-        self._db.execute("PRAGMA journal_mode = WAL")
+        use_wal(self._db)
         with self.changing() as db:
             if not self._format():  # another seqsup may have been faster
                 for each in _TABLES:

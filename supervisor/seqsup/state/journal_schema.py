@@ -151,6 +151,19 @@ def wait_for_lock(db: sqlite3.Connection, seconds: float) -> None:
     db.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
 
 
+def use_wal(db: sqlite3.Connection) -> None:
+    """Have changes written ahead. Several programs may create a file at once, and SQLite waits for no lock here."""
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not is_locked(error):
+                raise
+        db.execute("BEGIN EXCLUSIVE")  # this waits
+        db.execute("ROLLBACK")
+
+
 def _format(path: Path, db: sqlite3.Connection) -> int:
     """Return its format, 0 where it is empty. One of another format is refused, and stays as it is."""
     (found,) = db.execute("PRAGMA user_version").fetchone()
@@ -165,7 +178,7 @@ def _format(path: Path, db: sqlite3.Connection) -> int:
 
 
 def _prepare(path: Path, db: sqlite3.Connection, found: int) -> None:
-    db.execute("PRAGMA journal_mode = WAL")
+    use_wal(db)
     db.execute("PRAGMA synchronous = NORMAL")  # else see Wal
     db.execute(f"PRAGMA wal_autocheckpoint = {_WRITTEN_ANEW}")
     if found:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,12 @@ def test_power_cut_at_any_write_leaves_whole_changes(tmp_path: Path, state: Path
     assert set(reached) == set(range(len(contents)))
     file.close()
     queue.close()
+
+
+def test_several_create_a_queue_at_once(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        opening = [stack.enter_context(started("queue_opens", tmp_path, 60, 3)) for _ in range(4)]
+        assert [each.wait(60) for each in opening] == [0] * 4
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 12))])

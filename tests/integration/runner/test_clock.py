@@ -161,6 +161,7 @@ CALENDAR = {
     "runner/run_plan.py": "when the run began, for files that are older",
     "state/samples.py": "for people to read",
     "metrics/queue_figures.py": "Prometheus wants it",
+    "cli/commands/work.py": "--window names times of day",
     "queue/embedded.py": "--at names a time of day; the rest is for people to read",
     "queue/desk.py": "the same",
     "queue/serving.py": "the same; looked at again every 30 seconds",
