@@ -132,7 +132,7 @@ def test_escaped_process_is_found_and_killed(
     async def story(tree: Tree, wake: Wake, named: list[int]) -> None:
         escaped.extend(named)
         assert named
-        assert set(named) <= pids(tree)
+        await until(lambda: set(named) <= pids(tree), wake)
         if "--leave" in args or name in ("orphans",):
             ending = await until(lambda: tree.ending(), wake)
             assert ending == Exit(code=0, signal=None)
