@@ -19,9 +19,11 @@ DEADLINE = 40  # seconds, for what comes at once where the machine is not busy; 
 
 
 def wait_for(fact: Callable[[], T | Literal[False] | None], deadline: float = DEADLINE) -> T:
-    """Ask again and again until `fact()` is truthy, and return it; fail after `deadline` seconds."""
+    """Ask again and again until `fact()` is truthy, and return it; fail after `deadline` seconds. A file that is not
+    there yet makes a fact that is not true yet.
+    """
     ends = time.monotonic() + deadline
-    while not (answer := fact()):
+    while not (answer := _asked(fact)):
         if time.monotonic() > ends:
             pytest.fail(f"not within {deadline} s (last answer {answer!r}): {_spelled(fact)}")
         time.sleep(0.005)
@@ -52,6 +54,13 @@ def must_be_open_to_others() -> None:
     for folder in (ROOT, *ROOT.parents):
         if not folder.stat().st_mode & stat.S_IXOTH:
             pytest.skip(f"nobody else can enter {folder}")
+
+
+def _asked(fact: Callable[[], T]) -> T | None:
+    try:
+        return fact()
+    except FileNotFoundError:
+        return None
 
 
 def _spelled(fact: Callable[[], object]) -> str:
