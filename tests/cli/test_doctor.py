@@ -254,7 +254,7 @@ def test_doctor_names_leftovers_of_a_killed_supervisor_and_does_not_touch_them(
     script = "sleep 300 & echo $! > pid; wait"
     profile = write(tmp_path, shell("a", script), memory={"enforce": "watch"})
     started = seqsup_started("start", profile)
-    pid = int(wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip()))
+    pid = int(wait_for(lambda: (tmp_path / "pid").read_text().strip()))
     started.send(signal.SIGKILL)
     started.process.wait(40)
     result = seqsup("doctor", "--json")

@@ -131,7 +131,7 @@ def test_ctrl_c_thrice_kills_and_the_terminal_is_left_clean(
     profile = write(tmp_path, agent("deaf", stub("deaf")), timeouts={"grace": "60s"})
     state = Path(os.environ["SEQSUP_STATE_DIR"])
     term.type("start", profile.name)
-    wait_for(lambda: (log := state / "runs/r1/deaf/1/stdout.log").exists() and "ready" in log.read_text())
+    wait_for(lambda: "ready" in (state / "runs/r1/deaf/1/stdout.log").read_text())
     term.shows("▶ deaf", KEYS)
     term.press("C-c")
     term.shows("stops after this agent", "Ctrl-C again: stop now · twice: kill")

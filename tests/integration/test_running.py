@@ -36,7 +36,7 @@ def waits(folder: Path, name: str = "a") -> Path:
 
 
 def pid_in(folder: Path) -> int:
-    wait_for(lambda: (folder / "pid").exists() and (folder / "pid").read_text().endswith("\n"))
+    wait_for(lambda: (folder / "pid").read_text().endswith("\n"))
     return int((folder / "pid").read_text())
 
 

@@ -55,7 +55,7 @@ def test_a_healthy_process_is_never_called_a_leak(
     profile = write(tmp_path, agent("a", ["node", "agent.mjs"], memory=memory), companions=[server])
     started = seqsup_started("start", profile)
     log = Path(os.environ["SEQSUP_STATE_DIR"]) / "runs/r1/a/1/stdout.log"
-    wait_for(lambda: log.exists() and "ready" in log.read_text(), 60)
+    wait_for(lambda: "ready" in log.read_text(), 60)
     wait_for(lambda: "(2 Node processes)" in seqsup("mem", "--gc").stdout, 60)
     said = seqsup("mem", "--gc").stdout
     assert "MiB RSS\n" in said

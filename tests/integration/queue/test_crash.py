@@ -138,7 +138,7 @@ def test_killed_adders_lose_no_accepted_job_and_leave_no_half_chain(tmp_path: Pa
         file = tmp_path / str(number)
         with started("queue_adds", f"adder-{number}", 100_000, file), started("queue_adds", f"other-{number}", 5, file):
             chains = moments.randrange(1, 30)
-            wait_for(lambda: file.exists() and file.read_text().count("\n") >= chains)
+            wait_for(lambda: file.read_text().count("\n") >= chains)
     accepted = [list(map(int, line.split())) for n in range(6) for line in (tmp_path / str(n)).read_text().splitlines()]
     with closing(EmbeddedQueue(state)) as queue:
         jobs = {job.number: job for job in queue.jobs(waiting=10**6)}

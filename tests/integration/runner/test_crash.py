@@ -176,12 +176,12 @@ def test_a_leader_dies_with_its_supervisor_also_where_an_earlier_one_has_killed_
     run = seqsup_started("start", write(tmp_path, first, shell("b", "sleep 5 & echo $$; wait")))
     runs = Path(os.environ["SEQSUP_STATE_DIR"], "runs", "r1")
     printed = {name: runs / name / "1" / "stdout.log" for name in "ab"}
-    cookie = wait_for(lambda: printed["a"].exists() and printed["a"].read_text().strip())
+    cookie = wait_for(lambda: printed["a"].read_text().strip())
     sentinel = sentinel_of(cookie)
     sentinel.kill()
     sentinel.wait()
     (tmp_path / "gate").touch()
-    pid = wait_for(lambda: printed["b"].exists() and printed["b"].read_text().strip())
+    pid = wait_for(lambda: printed["b"].read_text().strip())
     run.process.kill()
     wait_for(lambda: not alive(int(pid)))
     seqsup("sweep")
@@ -195,7 +195,7 @@ def test_sentinel_kills_a_process_whose_first_thread_has_exited(
     flees = " ".join(stub("flees", "headless"))
     run = seqsup_started("start", write(tmp_path, shell("a", f"echo $SEQSUP_COOKIE; exec {flees}")))
     output = Path(os.environ["SEQSUP_STATE_DIR"], "runs", "r1", "a", "1", "stdout.log")
-    cookie, ready, pid = wait_for(lambda: output.exists() and len(said := output.read_text().split()) == 3 and said)
+    cookie, ready, pid = wait_for(lambda: len(said := output.read_text().split()) == 3 and said)
     assert ready == "ready"
     sentinel_of(cookie)
     run.process.kill()
@@ -208,7 +208,7 @@ def test_late_sentinel_does_not_harm_the_resumed_run(seqsup_started: Callable[..
     nightly = write(tmp_path, shell("a", waits))
     run = seqsup_started("start", nightly)
     first, second = tmp_path / "said.1", tmp_path / "said.2"
-    cookie = wait_for(lambda: first.exists() and first.read_text().strip())
+    cookie = wait_for(lambda: first.read_text().strip())
     sentinel = sentinel_of(cookie)
     sentinel.suspend()
     run.process.kill()

@@ -221,7 +221,7 @@ def test_a_killed_supervisor_takes_its_hook_along(
     profile = write(tmp_path, shell("a", "true"), **hooks(before_agent=[command]))
     run = seqsup_started("start", profile)
     out = Path(os.environ["SEQSUP_STATE_DIR"], "runs", "r1", "@hooks", "before_agent-1", "stdout.log")
-    pid = int(wait_for(lambda: out.exists() and out.read_text().split())[1])
+    pid = int(wait_for(lambda: out.read_text().split())[1])
     run.send(signal.SIGKILL)
     wait_for(lambda: not alive(pid))
     assert seqsup("sweep").code == 0
@@ -237,7 +237,7 @@ def test_hook_after_an_agent_is_stopped_only_by_the_third_interrupt(
     )
     run = seqsup_started("start", profile, "--json")
     out = Path(os.environ["SEQSUP_STATE_DIR"], "runs", "r1", "@hooks", f"{point}-1", "stdout.log")
-    wait_for(lambda: out.exists() and out.read_text())
+    wait_for(out.read_text)
     for stops in range(1, interrupts + 1):
         run.send(signal.SIGINT)
         wait_for(lambda: len(of(parsed(run.stdout.rpartition("\n")[0]), "halt_requested")) == stops)

@@ -294,7 +294,7 @@ def test_all_lanes_end_with_the_supervisor(
     waits = f"{' '.join(stub('escapes', 'double-fork-setsid'))} >{{0}}"
     path = write(tmp_path, *[shell(name, waits.format(name)) for name in "ab"], **lanes(2))
     run = seqsup_started("start", path)
-    pids = [int(wait_for(lambda: (tmp_path / n).exists() and (tmp_path / n).read_text().split()[1:])[0]) for n in "ab"]
+    pids = [int(wait_for(lambda: (tmp_path / n).read_text().split()[1:])[0]) for n in "ab"]
     run.send(signal.SIGKILL if how == "kill" else signal.SIGTERM)
     if how == "stop":
         assert run.wait().code == 143

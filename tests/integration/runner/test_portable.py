@@ -81,7 +81,7 @@ def test_leftovers_are_found_and_stopped(stub: Stub, tmp_path: Path, name: str, 
     with beginning_on_mac(tmp_path, "start", profile, "--json") as run:
         folder = Path(os.environ["SEQSUP_STATE_DIR"], "runs/r1")
         output = folder / "a/1/stdout.log"
-        said = wait_for(lambda: output.exists() and output.read_text().endswith("\n") and output.read_text().split())
+        said = wait_for(lambda: output.read_text().endswith("\n") and output.read_text().split())
         assert said[0] == "ready"
         if args in (["setsid"], ["--stay"]):
             wait_for(lambda: f"{said[1]} " in (folder / "members").read_text())

@@ -156,7 +156,7 @@ def test_run_of_root_as_a_user_does_not_block_a_run_of_that_user(seqsup_started:
     must_be_open_to_others()
     started = seqsup_started("start", for_nobody(open_folder, shell("a", "echo up; sleep 60")))
     output = open_folder / "state/runs/r1/a/1/stdout.log"
-    wait_for(lambda: output.exists() and output.read_text())
+    wait_for(output.read_text)
     (own := open_folder / "own").mkdir()
     shutil.chown(own, USER)
     ended = subprocess.run(

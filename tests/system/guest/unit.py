@@ -50,7 +50,7 @@ def unit(seqsup: Cli, tmp_path: Path) -> Iterator[str]:
 def fled(run: str) -> list[int]:
     """Return the pids of the agent and its child, once the agent has reported them."""
     said = Path(os.environ["SEQSUP_STATE_DIR"], "runs", run, "holds", "1", "stdout.log")
-    wait_for(lambda: said.exists() and said.read_text(), PATIENCE)
+    wait_for(said.read_text, PATIENCE)
     return [int(pid) for pid in said.read_text().split()[1:]]
 
 
