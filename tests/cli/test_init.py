@@ -21,7 +21,7 @@ from helpers.waiting import wait_for
 from seqsup.cli.shipped import examples
 from seqsup.model.preset import prompt_presets
 from seqsup.profile.parse import parse
-from seqsup.profile.placeholders import finish
+from seqsup.profile.placeholders import escape_foreign, finish
 from seqsup.profile.starter import write
 
 Cli = Callable[..., Result]
@@ -156,7 +156,7 @@ def test_init_reports_a_typing_error(seqsup: Cli, words: list[str], told: str) -
 def test_any_prompt_comes_back_as_it_was(program: str, prompts: list[str], hard: int) -> None:
     agents = parse(write(program, hard, prompts), "x.toml").agents
     if prompts:
-        assert [finish(agent.prompt or "") for agent in agents] == prompts
+        assert [finish(escape_foreign(agent.prompt or "")) for agent in agents] == prompts
 
 
 def test_a_timer_is_printed_that_systemd_takes(seqsup: Cli, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def tell(tmp_path: Path) -> Tell:
             context = RunContext(reaper, Host(), wake, poking(wake), events.append)
             try:
                 await story(context, Site(tmp_path, secrets.token_hex(8), ledger))
-                assert reaper.keepers == []
+                await until(lambda: not reaper.keepers, wake)
             finally:
                 context.host.close()
                 context.sockets.close()
